@@ -1,0 +1,27 @@
+"""reckoner: what it costs to serve a language model, known before you pay for it.
+
+Public names are resolved on first use, so ``import reckoner`` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from reckoner._version import __version__
+
+_HOME: dict[str, str] = {
+    "ReckonerError": "reckoner.errors",
+}
+
+__all__ = ["__version__", *sorted(_HOME)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'reckoner' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

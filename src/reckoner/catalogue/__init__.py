@@ -1,0 +1,1 @@
+"""Nouns with source and date: devices, models, rates, precisions."""

@@ -1,0 +1,76 @@
+"""The command line: one file a verb, each loaded only when it is called.
+
+Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 a check failed, 2 bad input.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib import import_module
+
+import click
+
+from reckoner._version import __version__
+from reckoner.errors import ReckonerError
+
+# verb -> (module:command, the one-line help shown in the listing); a test holds each line equal to the command's own.
+COMMANDS: dict[str, tuple[str, str]] = {}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a verb's module only when that verb is called or asked for its help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Verbs in the order in which a newcomer meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import and return the verb, or None when there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the verbs without importing them."""
+        if COMMANDS:
+            with formatter.section("Commands"):
+                formatter.write_dl([(verb, line) for verb, (_, line) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb; an unknown one gets its near misses."""
+        from reckoner.errors import UnknownNameError
+
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise UnknownNameError.of("command", args[0], COMMANDS)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="reckoner")
+def group() -> None:
+    """What it costs to serve a language model, known before you pay for it."""
+
+
+def main() -> None:
+    """Run the command line and turn errors into one line and an exit code."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `reckoner ... | head` ends quietly
+    try:
+        code = group.main(standalone_mode=False)
+    except ReckonerError as error:
+        click.secho(f"reckoner: {error}", fg="red", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.secho("reckoner: interrupted; what was finished is kept", fg="yellow", err=True)
+        sys.exit(130)
+    sys.stdout.flush()
+    sys.exit(code if isinstance(code, int) else os.EX_OK)

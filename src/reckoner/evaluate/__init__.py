@@ -1,0 +1,1 @@
+"""Probe sets, grading, slices and intervals."""

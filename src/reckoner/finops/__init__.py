@@ -1,0 +1,1 @@
+"""Cost, CpQU and the table that a person decides from."""

@@ -1,0 +1,1 @@
+"""The only room with clocks: curves, throughput, load, and what machine this is."""

@@ -1,0 +1,1 @@
+"""Design + workload + efficiency -> prediction, with its interval and its explanation."""

@@ -1,0 +1,1 @@
+"""Content-addressed model versions: digest, semver pointer, lineage, tombstone."""

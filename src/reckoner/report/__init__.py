@@ -1,0 +1,1 @@
+"""Numbers become words and pictures, here only."""

@@ -1,0 +1,48 @@
+import errno
+import os
+
+import pytest
+
+from reckoner.errors import DamagedError, InputError, ReckonerError
+from reckoner.files import canonical_json, read_json, write_atomic, write_json
+
+
+def test_a_written_file_reads_back(tmp_path):
+    write_json(tmp_path / "a" / "b.json", {"x": [1, 2.5, None, "é"]})
+    assert read_json(tmp_path / "a" / "b.json") == {"x": [1, 2.5, None, "é"]}
+
+
+def test_same_value_same_bytes():
+    assert canonical_json({"b": 1, "a": 2}) == canonical_json({"a": 2, "b": 1})
+
+
+def test_nan_is_refused_by_path():
+    with pytest.raises(InputError, match=r"\$\.rows\[1\]\.tpot_s is nan"):
+        canonical_json({"rows": [{}, {"tpot_s": float("nan")}]})
+
+
+@pytest.mark.parametrize("when", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_old_file_and_no_debris(tmp_path, monkeypatch, when):
+    target = write_atomic(tmp_path / "kept.txt", "old")
+
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, when, full)
+    with pytest.raises(ReckonerError, match=r"No space left on device.*unharmed"):
+        write_atomic(target, "new")
+    assert target.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["kept.txt"]
+
+
+@pytest.mark.parametrize("text", ['{"a": 1', "", "NaN", "\x00"])
+def test_a_truncated_file_is_named(tmp_path, text):
+    path = tmp_path / "half.json"
+    path.write_text(text)
+    with pytest.raises(DamagedError, match=r"half\.json"):
+        read_json(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"no file .*gone\.json"):
+        read_json(tmp_path / "gone.json")
