@@ -14,7 +14,7 @@ _HOME: dict[str, str] = {
     "ReckonerError": "reckoner.errors",
 }
 
-__all__ = ["__version__", *sorted(_HOME)]
+__all__ = ["ReckonerError", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
