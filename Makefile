@@ -1,5 +1,5 @@
 # Any target: makes .venv once, then hands the target to just from that venv.
-# Works with plain python3 and pip; uses uv when it is there.
+# Works with plain python3 and pip; uses uv when it is there. Pass arguments as: make demo ARGS="--out elsewhere"
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.ready
@@ -9,7 +9,7 @@ STAMP := $(VENV)/.ready
 
 # One pattern rule serves every target; the stamp is remade when a requirement changes.
 %: $(STAMP)
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/just $@
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/just $@ $(ARGS)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "reckoner needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 ..." >&2; exit 2; }
