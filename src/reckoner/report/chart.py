@@ -139,6 +139,14 @@ class Chart:
                 _refuse_non_positive(self.name, series, "y", series.y)
             if self.log_x:
                 _refuse_non_positive(self.name, series, "x", series.x)
+        for mark in self.annotations:
+            if (self.log_x and mark.x is not None and mark.x <= 0) or (
+                self.log_y and mark.y is not None and mark.y <= 0
+            ):
+                raise InputError(
+                    f"chart {self.name!r}, annotation {mark.text!r}: ({mark.x}, {mark.y}) is not above 0 "
+                    "on a logarithmic axis; move it or use a linear axis"
+                )
 
     @property
     def categories(self) -> tuple[str, ...]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Sequence
-from typing import Any, Final
+from math import floor, log10
+from typing import Any, Final, Literal
 
 from reckoner.errors import MissingExtraError
 from reckoner.report.chart import Annotation, Chart, Series
+from reckoner.report.tables import number
 from reckoner.report.theme import (
     GRID_DARK,
     GRID_LIGHT,
     INK_DARK,
     INK_LIGHT,
+    MANY_TICKS,
     PAPER_DARK,
     PAPER_LIGHT,
     WEB_FONTS,
@@ -22,6 +25,7 @@ from reckoner.report.theme import (
 
 _HATCHES: Final = {"": "", "//": "/", "..": ".", "xx": "x"}
 _HEIGHT_PX: Final = 440
+_MARGIN: Final = 0.06  # empty share of an axis beyond its outermost point: our own choice
 
 # Draws every figure of the page, again when the reader switches between light and dark.
 DRAW_JS: Final = """\
@@ -30,7 +34,7 @@ DRAW_JS: Final = """\
   function draw() {
     document.querySelectorAll('script.figure').forEach(function (source) {
       var figure = JSON.parse(source.textContent)[dark.matches ? 'dark' : 'light'];
-      Plotly.react(source.dataset.target, figure.data, figure.layout, {responsive: true, displaylogo: false});
+      Plotly.react(source.dataset.target, figure.data, figure.layout, {responsive: true, displayModeBar: false});
     });
   }
   draw();
@@ -90,7 +94,12 @@ def _trace(chart: Chart, series: Series, index: int, dark: bool) -> dict[str, An
             "type": "bar",
             "marker": {
                 "color": colour,
-                "pattern": {"shape": _HATCHES[look.hatch], "fgcolor": PAPER_DARK if dark else PAPER_LIGHT, "size": 8},
+                "pattern": {
+                    "shape": _HATCHES[look.hatch],
+                    "bgcolor": colour,
+                    "fgcolor": PAPER_DARK if dark else PAPER_LIGHT,
+                    "size": 8,
+                },
             },
         }
     else:
@@ -137,19 +146,23 @@ def _error(
 def _layout(chart: Chart, dark: bool) -> dict[str, Any]:
     ink, grid = (INK_DARK, GRID_DARK) if dark else (INK_LIGHT, GRID_LIGHT)
     axis = {"gridcolor": grid, "linecolor": ink, "zerolinecolor": grid, "automargin": True, "ticks": "outside"}
-    x: dict[str, Any] = axis | {"title": {"text": chart.x_title}}
-    y: dict[str, Any] = axis | {"title": {"text": chart.y_title}}
+    x: dict[str, Any] = axis | {"title": {"text": chart.x_title, "standoff": 14}}
+    y: dict[str, Any] = axis | {"title": {"text": chart.y_title, "standoff": 14}}
     if chart.categories:
         x |= {"type": "category", "categoryarray": list(chart.categories), "categoryorder": "array"}
-    elif chart.log_x:
-        values = sorted({float(x) for series in chart.series for x in series.x})
-        x |= {"type": "log", "tickvals": values, "ticktext": [f"{value:,g}" for value in values]}
-    if chart.log_y:
-        y |= {"type": "log", "dtick": "D2", "exponentformat": "power"}
+    else:
+        x |= _axis(_numbers(chart, "x"), log=chart.log_x)
+        if chart.log_x:
+            values = sorted({float(x) for series in chart.series for x in series.x})
+            if len(values) <= MANY_TICKS:
+                x |= {"tickvals": values, "ticktext": [number(value, 6) for value in values]}
     if chart.y_range is not None:
-        y["range"] = list(chart.y_range)
-    elif chart.zero_y and not chart.log_y:
+        y["range"] = [log10(end) if chart.log_y else end for end in chart.y_range]
+        y["type"] = "log" if chart.log_y else "linear"
+    elif chart.zero_y or any(series.style == "bars" for series in chart.series):
         y["rangemode"] = "tozero"
+    else:
+        y |= _axis(_numbers(chart, "y"), log=chart.log_y)
     marks = [_mark(annotation, chart, ink, dark) for annotation in chart.annotations]
     return {
         "height": _HEIGHT_PX,
@@ -161,8 +174,8 @@ def _layout(chart: Chart, dark: bool) -> dict[str, Any]:
         "showlegend": len(chart.series) > 1,
         "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.22, "yanchor": "top"},
         "barmode": "group",
-        "scattermode": "group",
-        "scattergap": 0.4,
+        # Beside each other over a category; on a numeric axis a point stands where its number is.
+        **({"scattermode": "group", "scattergap": 0.4} if chart.categories else {}),
         "hoverlabel": {"font": {"family": WEB_FONTS}},
         "xaxis": x,
         "yaxis": y,
@@ -171,10 +184,34 @@ def _layout(chart: Chart, dark: bool) -> dict[str, Any]:
     }
 
 
+def _numbers(chart: Chart, axis: Literal["x", "y"]) -> list[float]:
+    """Every number that an axis must hold: points, ends of intervals, annotations."""
+    found: list[float | str | None] = [mark.x if axis == "x" else mark.y for mark in chart.annotations]
+    for series in chart.series:
+        columns = (series.x, series.x_low, series.x_high) if axis == "x" else (series.y, series.low, series.high)
+        for column in columns:
+            found += column or ()
+    return [value for value in found if isinstance(value, (int, float))]
+
+
+def _axis(values: Sequence[float], *, log: bool) -> dict[str, Any]:
+    """Type, range and ticks of a numeric axis, so that points and whiskers never touch the frame."""
+    if log:
+        values = [value for value in values if value > 0]
+    if not values:
+        return {}
+    low, high = (log10(min(values)), log10(max(values))) if log else (min(values), max(values))
+    margin = _MARGIN * (high - low) or (0.3 if log else abs(high) or 1.0)
+    span = {"type": "log" if log else "linear", "range": [low - margin, high + margin]}
+    if not log:
+        return span
+    steps = (1, 2, 5) if high - low < 3 else (1,)
+    ticks = [step * 10.0**power for power in range(floor(low) - 1, floor(high) + 2) for step in steps]
+    return span | {"tickvals": ticks, "ticktext": [number(tick, 3) for tick in ticks]}
+
+
 def _mark(annotation: Annotation, chart: Chart, ink: str, dark: bool) -> dict[str, Any]:
     """The shape (a line) and the words of one annotation; on log axes words are placed by exponent."""
-    from math import log10
-
     words: dict[str, Any] = {
         "text": html.escape(annotation.text),
         "showarrow": annotation.kind == "point",

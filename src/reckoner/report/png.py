@@ -11,10 +11,9 @@ from reckoner.errors import MissingExtraError
 from reckoner.files import write_atomic
 from reckoner.report.chart import Annotation, Chart, Series
 from reckoner.report.tables import number
-from reckoner.report.theme import FONT, GRID_LIGHT, INK_LIGHT, PAPER_LIGHT, PNG_DPI, PNG_SIZE_IN, tone
+from reckoner.report.theme import FONT, GRID_LIGHT, INK_LIGHT, MANY_TICKS, PAPER_LIGHT, PNG_DPI, PNG_SIZE_IN, tone
 
 _DODGE = 0.8  # share of a category's width that its series fill together: our own choice
-_MANY_TICKS = 12  # more x values than this and the labels would touch
 
 
 def to_png(chart: Chart, path: str | Path) -> Path:
@@ -187,7 +186,7 @@ def _ticks(axes: Any, chart: Chart) -> None:
             axes.tick_params(axis="x", rotation=30)
     elif chart.log_x:
         values = sorted({float(x) for series in chart.series for x in series.x})
-        if len(values) <= _MANY_TICKS:
+        if len(values) <= MANY_TICKS:
             axes.set_xticks(values)
         axes.xaxis.set_minor_locator(NullLocator())
     if not chart.categories:

@@ -74,6 +74,8 @@ GRID_DARK: Final = "#3a4048"
 FONT: Final = "DejaVu Sans"  # ships inside matplotlib: the same glyphs on every machine
 WEB_FONTS: Final = 'system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif'
 
+MANY_TICKS: Final = 12  # with more points than this on a logarithmic axis, their labels would touch
+
 PNG_DPI: Final = 144
 PNG_SIZE_IN: Final = (8.0, 5.0)
 
