@@ -1,0 +1,100 @@
+"""A decoder with seeded random weights: big enough to measure bandwidth, and nothing to download."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reckoner.engines.decoder import DecoderConfig
+from reckoner.engines.weights import Weights, quantise
+from reckoner.errors import InputError
+from reckoner.files import canonical_json, sha256
+
+# 100,682,496 parameters; the shape is an assumption: at least 100 M, and weights ten times a server core's L3 share.
+CONFIG_100M = DecoderConfig(
+    vocab_size=16384,
+    hidden_size=768,
+    intermediate_size=2048,
+    num_hidden_layers=12,
+    num_attention_heads=12,
+    num_key_value_heads=4,
+    head_dim=64,
+    max_position_embeddings=4096,
+    tie_word_embeddings=False,
+)
+SPECIAL_TOKENS = 259  # <unk>, <s>, </s> and the 256 byte tokens that an SPM vocabulary has
+_RECIPE = 1  # part of a cached file's name: raise it when the same seed gives other numbers or another file
+
+
+def random_weights(config: DecoderConfig = CONFIG_100M, *, seed: int = 0, precision: str = "fp32") -> Weights:
+    """Draw a decoder's weights; same arguments, same numbers.
+
+    Each matrix is normal with variance 1 / input size, so that activations keep their size. The output rows of control
+    and byte tokens are zero: greedy decoding emits whole words only and never ends early.
+
+    Parameters
+    ----------
+    config : DecoderConfig
+        With ``tie_word_embeddings`` False and a vocabulary above 259.
+    precision : str
+        ``fp32``, or ``int8`` for the same numbers quantised.
+    """
+    if config.tie_word_embeddings:
+        raise InputError("tie_word_embeddings is true; a random decoder needs its own output rows, set it to false")
+    if config.vocab_size <= SPECIAL_TOKENS:
+        raise InputError(f"vocab_size is {config.vocab_size}; a random decoder needs more than {SPECIAL_TOKENS}")
+    if precision not in ("fp32", "int8"):
+        raise InputError(f"precision is {precision!r}; choose fp32 or int8")
+    rng = np.random.default_rng(seed)
+    tensors: dict[str, NDArray[Any]] = {}
+    for name, shape in config.tensor_shapes().items():
+        if len(shape) == 1:
+            tensors[name] = np.ones(shape, np.float32)
+        else:
+            tensors[name] = rng.standard_normal(shape, np.float32)
+            tensors[name] *= np.float32(1 if name.startswith("model.embed") else shape[1] ** -0.5)
+    tensors["lm_head.weight"][:SPECIAL_TOKENS] = 0
+    weights = Weights(config=config, tensors=MappingProxyType(tensors))
+    return quantise(weights) if precision == "int8" else weights
+
+
+def random_tokenizer(config: DecoderConfig = CONFIG_100M) -> Mapping[str, Any]:
+    """``tokenizer.json`` of a vocabulary of whole words, so that k words are k tokens."""
+    words = config.vocab_size - SPECIAL_TOKENS
+    return {
+        "type": "spm",
+        "tokens": ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *_words(words)],
+        "scores": [0.0] * SPECIAL_TOKENS + [-float(rank) for rank in range(words)],
+        # llama.cpp's token types: 1 normal, 2 unknown, 3 control, 6 byte (llama.h, read 2026-11-20)
+        "types": [2, 3, 3] + [6] * 256 + [1] * words,
+        "bos_id": 1,
+        "eos_id": 2,
+        "unk_id": 0,
+        "add_bos": True,
+        "add_space_prefix": True,
+    }
+
+
+def random_gguf(
+    folder: str | Path, config: DecoderConfig = CONFIG_100M, *, seed: int = 0, precision: str = "fp32"
+) -> Path:
+    """Write the decoder as GGUF under ``folder`` unless it is there already, and return its path.
+
+    The name holds a digest of everything that decides the content.
+    """
+    from reckoner.engines.gguf_file import write_gguf
+
+    recipe = {"config": config.to_mapping(), "seed": seed, "precision": precision, "recipe": _RECIPE}
+    path = Path(folder) / f"random-{precision}-{sha256(canonical_json(recipe))[:12]}.gguf"
+    if not path.exists():
+        write_gguf(random_weights(config, seed=seed, precision=precision), random_tokenizer(config), path)
+    return path
+
+
+def _words(count: int) -> list[str]:
+    return [f"\u2581w{index}" for index in range(count)]
