@@ -1,0 +1,293 @@
+"""What is asked: a model on a device served in some way, a workload, and what the answer is held against.
+
+Every numeric field takes a number or an array; arrays broadcast against each other, so that one design object can stand
+for a whole grid. Names of formats are resolved once, when a :class:`Design` is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reckoner.catalogue.device import Device
+from reckoner.catalogue.find import precision
+from reckoner.catalogue.model import Model
+from reckoner.catalogue.precision import Precision
+from reckoner.errors import InputError, UnknownNameError
+from reckoner.physics.arrays import asfloats
+
+Num: TypeAlias = float | NDArray[np.float64]
+
+ENGINES: dict[str, str] = {
+    name: name
+    for name in (
+        "autoawq",
+        "deepspeed",
+        "dynamo-sglang",
+        "dynamo-trt",
+        "executorch",
+        "exllama",
+        "exllamav2",
+        "gpt-fast",
+        "ik_llama.cpp",
+        "litert-lm",
+        "llama.cpp",
+        "lmdeploy",
+        "mlc-llm",
+        "mlx-lm",
+        "neuron",
+        "openvino-genai",
+        "qnn",
+        "qserve",
+        "rkllm",
+        "sglang",
+        "t-mac",
+        "tensorrt-llm",
+        "transformers",
+        "tt-metal",
+        "vllm",
+    )
+} | {
+    "hf": "transformers",
+    "llama-cpp": "llama.cpp",
+    "llamacpp": "llama.cpp",
+    "ollama": "llama.cpp",
+    "trt-llm": "tensorrt-llm",
+    "trtllm": "tensorrt-llm",
+    "turbomind": "lmdeploy",
+}
+"""Engines with public measurements behind them; other spellings lead to the same name."""
+
+SCHEDULERS = ("continuous", "static")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """How a model is served.
+
+    Parameters
+    ----------
+    weights, kv : str
+        Number formats of weights and of the KV cache (:func:`reckoner.catalogue.find.precisions`).
+    compute : str, optional
+        Type of the matrix products; by default the first that suits the weights' format and that the device has.
+    batch : Num
+        Sequences that one replica works on at once.
+    scheduler : str
+        "continuous" (a finished sequence gives its place to the next) or "static" (a batch starts and ends together).
+    tp, pp, ep : Num
+        Devices that share each layer, that share the stack of layers, and that share the experts among the ``tp``.
+    replicas : Num
+        Copies of the whole, each on ``tp * pp`` devices.
+    engine, engine_version : str
+        Software that runs it; the version in its own spelling, empty for a recent one.
+    """
+
+    weights: str = "bf16"
+    kv: str = "bf16"
+    compute: str | None = None
+    batch: Num = 1.0
+    scheduler: str = "continuous"
+    tp: Num = 1.0
+    pp: Num = 1.0
+    ep: Num = 1.0
+    replicas: Num = 1.0
+    engine: str = "vllm"
+    engine_version: str = ""
+
+    def __post_init__(self) -> None:
+        """Hold the invariants of a serving set-up."""
+        known = self.engine.strip().lower()
+        if known not in ENGINES:
+            raise UnknownNameError.of("engine", self.engine, ENGINES)
+        object.__setattr__(self, "engine", ENGINES[known])
+        if self.scheduler not in SCHEDULERS:
+            raise InputError(f"scheduler is {self.scheduler!r}; use {' or '.join(SCHEDULERS)}")
+        for name in ("batch", "tp", "pp", "ep", "replicas"):
+            value = _checked(name, getattr(self, name), least=1.0)
+            if name != "batch":
+                _refuse(name, value, value % 1.0 != 0.0, "it must be a whole number")
+            object.__setattr__(self, name, value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """What the requests look like.
+
+    Parameters
+    ----------
+    prompt_tokens, output_tokens : Num
+        Tokens of a request, in and out; at least 1. [token]
+    requests_per_s : Num
+        Arrivals of an open loop; 0 for a closed loop that keeps every place of the batch filled. [1/s]
+    prefix_hit : Num
+        Share of the prompt found in the cache, 0 to below 1.
+    """
+
+    prompt_tokens: Num = 1024.0
+    output_tokens: Num = 256.0
+    requests_per_s: Num = 0.0
+    prefix_hit: Num = 0.0
+
+    def __post_init__(self) -> None:
+        """Hold the invariants of a workload."""
+        for name, least in (
+            ("prompt_tokens", 1.0),
+            ("output_tokens", 1.0),
+            ("requests_per_s", 0.0),
+            ("prefix_hit", 0.0),
+        ):
+            object.__setattr__(self, name, _checked(name, getattr(self, name), least=least))
+        _refuse("prefix_hit", self.prefix_hit, self.prefix_hit >= 1.0, "it must be below 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """A model on a device, served in some way.
+
+    Parameters
+    ----------
+    model : Model
+        What is served.
+    device : Device
+        What it runs on; ``tp * pp * replicas`` of them.
+    serving : Serving
+        How it is served.
+
+    Attributes
+    ----------
+    weights_format, kv_format : Precision
+        The formats that ``serving`` names.
+    compute_dtype : str
+        Type of the matrix products.
+    peak_flop_per_s : float
+        The device's dense peak in that type. [FLOP/s]
+
+    Raises
+    ------
+    InputError
+        ``tp`` does not divide the heads, ``pp`` exceeds the layers, ``ep`` does not suit the experts.
+    UnknownNameError
+        No such number format.
+    MissingFigureError
+        The device has no peak in the type asked for; those present are listed.
+
+    Examples
+    --------
+    >>> from reckoner.catalogue.find import device, model
+    >>> design = Design(model=model("llama-3.1-8b"), device=device("h100"), serving=Serving(weights="fp8"))
+    >>> design.compute_dtype, design.peak_flop_per_s
+    ('fp8', 1978900000000000.0)
+    """
+
+    model: Model
+    device: Device
+    serving: Serving = field(default_factory=Serving)
+    weights_format: Precision = field(init=False, repr=False, compare=False)
+    kv_format: Precision = field(init=False, repr=False, compare=False)
+    compute_dtype: str = field(init=False, repr=False, compare=False)
+    peak_flop_per_s: float = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Resolve the formats and hold what model, device and serving demand of each other."""
+        serving = self.serving
+        weights = precision(serving.weights)
+        if serving.compute is None:
+            dtype, peak = self.device.first_peak(weights.compute)
+        else:
+            dtype, peak = serving.compute, self.device.peak(serving.compute)
+        object.__setattr__(self, "weights_format", weights)
+        object.__setattr__(self, "kv_format", precision(serving.kv))
+        object.__setattr__(self, "compute_dtype", dtype)
+        object.__setattr__(self, "peak_flop_per_s", peak)
+        self._check_split()
+
+    @property
+    def n_devices(self) -> Num:
+        """Devices of all replicas together."""
+        return self.serving.tp * self.serving.pp * self.serving.replicas
+
+    def _check_split(self) -> None:
+        model, tp, pp, ep = self.model, self.serving.tp, self.serving.pp, self.serving.ep
+        for group in model.attention:
+            heads = float(group.n_heads)
+            _refuse("tp", tp, heads % tp != 0.0, f"it must divide the {group.n_heads} heads of {model.name}")
+            if not group.latent_dim:  # a latent cache is kept whole by every rank
+                kv = float(group.n_kv_heads)
+                uneven = (kv % tp != 0.0) & (tp % kv != 0.0)  # more ranks than heads: each head is replicated evenly
+                _refuse("tp", tp, uneven, f"it must divide or be a multiple of the {group.n_kv_heads} key-value heads")
+        _refuse("tp", tp, float(model.hidden) % tp != 0.0, f"it must divide the width {model.hidden} of {model.name}")
+        _refuse("pp", pp, pp > model.n_layers, f"{model.name} has {model.n_layers} layers to share out")
+        if model.n_experts:
+            uneven = float(model.n_experts) % ep != 0.0
+            _refuse("ep", ep, uneven, f"it must divide the {model.n_experts} experts of {model.name}")
+            _refuse("ep", ep, tp % ep != 0.0, "it must divide tp, whose devices share the experts")
+        else:
+            _refuse("ep", ep, ep > 1.0, f"{model.name} has no experts; leave ep at 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slo:
+    """What a service has promised; None promises nothing.
+
+    Parameters
+    ----------
+    ttft_p99_s, tpot_p99_s, e2e_p99_s : float, optional
+        99th percentiles at most. [s]
+    usd_per_request : float, optional
+        Cost of a request at most. [USD]
+    requests_per_s : float, optional
+        Demand that must be carried. [1/s]
+    availability : float, optional
+        Share of time in service at least, below 1.
+    min_quality : float, optional
+        Measured quality at least, 0 to 1.
+    max_power_w : float, optional
+        Power of all devices at most. [W]
+    """
+
+    ttft_p99_s: float | None = None
+    tpot_p99_s: float | None = None
+    e2e_p99_s: float | None = None
+    usd_per_request: float | None = None
+    requests_per_s: float | None = None
+    availability: float | None = None
+    min_quality: float | None = None
+    max_power_w: float | None = None
+
+    def __post_init__(self) -> None:
+        """Hold the invariants of a promise."""
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if value is not None and not 0.0 < value < np.inf:
+                raise InputError(f"{name} is {value!r}; it must be above 0, or absent where nothing is promised")
+        if self.availability is not None and self.availability >= 1.0:
+            raise InputError(f"availability is {self.availability!r}; it must be below 1, such as 0.999")
+        if self.min_quality is not None and self.min_quality > 1.0:
+            raise InputError(f"min_quality is {self.min_quality!r}; it must be at most 1")
+
+
+def _checked(name: str, value: Num, *, least: float) -> Num:
+    try:
+        number = asfloats(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} is {value!r}; give a number or an array of numbers") from error
+    if isinstance(number, float) and least <= number < np.inf:
+        return number
+    bad = np.logical_not((number >= least) & (number < np.inf))  # not written the other way round: NaN is bad too
+    _refuse(name, number, bad, f"it must be at least {least:g} and finite")
+    frozen = np.array(number)
+    if frozen.size == 0:
+        raise InputError(f"{name} is empty; give at least one number")
+    frozen.flags.writeable = False
+    return frozen
+
+
+def _refuse(name: str, value: Num, wrong: bool | np.bool_ | NDArray[np.bool_], remedy: str) -> None:
+    """Raise for the first value for which ``wrong`` holds."""
+    if wrong is not False and np.any(wrong):
+        seen = np.broadcast_to(value, np.shape(wrong))[wrong].flat[0] if np.ndim(wrong) else value
+        raise InputError(f"{name} is {float(seen):g}; {remedy}")
