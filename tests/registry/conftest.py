@@ -1,47 +1,9 @@
-import json
-
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
-
-from reckoner.engines.decoder import DecoderConfig
-
-CONFIG = DecoderConfig(
-    vocab_size=16,
-    hidden_size=8,
-    intermediate_size=8,
-    num_hidden_layers=1,
-    num_attention_heads=2,
-    num_key_value_heads=1,
-    head_dim=4,
-    max_position_embeddings=16,
-)
-
-
-def tensors(seed):
-    rng = np.random.default_rng(seed)
-    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in CONFIG.tensor_shapes().items()}
-
-
-def write_model(folder, seed=0, adapter=None):
-    """A whole, tiny model folder; ``adapter`` is the adapter's seed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(CONFIG.to_mapping()))
-    save_file(tensors(seed), folder / "model.safetensors")
-    (folder / "tokenizer.json").write_text(json.dumps({"vocab": [f"w{i}" for i in range(16)]}))
-    if adapter is not None:
-        rng = np.random.default_rng(adapter)
-        (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4}))
-        stem = "base_model.model.model.layers.0.self_attn.q_proj.lora_"
-        pair = {f"{stem}A.weight": (2, 8), f"{stem}B.weight": (8, 2)}
-        save_file(
-            {name: rng.normal(size=shape).astype(np.float32) for name, shape in pair.items()},
-            folder / "adapter_model.safetensors",
-        )
-    return {path.name: path for path in folder.iterdir()}
 
 
 @pytest.fixture
 def model(tmp_path):
-    """Write a model folder by seed and return its files by role."""
+    """Write a tiny model folder by seed (and adapter seed) and return its files by role."""
+    from tiny_models import write_model
+
     return lambda seed=0, adapter=None: write_model(tmp_path / f"model-{seed}-{adapter}", seed, adapter)
