@@ -36,6 +36,8 @@ class Estimate:
         return f"{value} [{low}, {high}]"
 
 
+_RIGHT = ' class="n"'  # figures stand on the right, units under units
+
 Cell = str | int | float | Estimate | None
 
 
@@ -118,13 +120,13 @@ def to_html(table: Table, caption: str = "") -> str:
     """Write a table as HTML that scrolls inside its own box on a narrow screen; all text is escaped."""
     numeric = _numeric_columns(table)
     head = "".join(
-        f'<th scope="col"{" class=n" if right else ""}>{html.escape(header)}</th>'
+        f'<th scope="col"{_RIGHT if right else ""}>{html.escape(header)}</th>'
         for header, right in zip(table.headers, numeric, strict=True)
     )
     body = "\n".join(
         "<tr>"
         + "".join(
-            f"<td{' class=n' if right else ''}>{html.escape(cell_text(cell))}</td>"
+            f"<td{_RIGHT if right else ''}>{html.escape(cell_text(cell))}</td>"
             for cell, right in zip(row, numeric, strict=True)
         )
         + "</tr>"
