@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from reckoner.physics.arrays import Floats, asfloats, log2, maximum, where
 
 LAYER_S = 12e-6
-"""Nominal fixed cost of a layer in one pass (kernel launches, host work). Assumption: the unit of a fitted effect. [s]"""
+"""Nominal fixed cost of a layer in one pass (launches, host work). Assumption: the unit of a fitted effect. [s]"""
 
 HOP_S = 5e-6
 """Nominal latency of one message between devices. Assumption: the unit of a fitted effect. [s]"""
