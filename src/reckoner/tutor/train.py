@@ -1,8 +1,9 @@
 """Train the three versions of the tutor and write the package's data files.
 
-``python -m reckoner.tutor.train`` retrains into ``out/tutor``; ``--check`` then compares with what the package ships.
-Same seed, machine kind and thread count give the same bytes; another processor may round differently, and then the
-comparison says how far the probe answers moved.
+``python -m reckoner.tutor.train`` retrains into ``out/tutor``; ``--check`` retrains in a temporary folder and names the
+files that differ from the package's. Same seed, processor kind and torch give the same bytes; another processor may
+round differently, and training carries a rounding far, so there a difference of weights is no fault: compare the probe
+accuracies that both runs print.
 """
 
 from __future__ import annotations
