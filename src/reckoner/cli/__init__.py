@@ -16,7 +16,14 @@ from reckoner._version import __version__
 from reckoner.errors import ReckonerError
 
 # verb -> (module:command, the one-line help shown in the listing); a test holds each line equal to the command's own.
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS: dict[str, tuple[str, str]] = {
+    "registry": (
+        "reckoner.cli.registry:command",
+        "Keep model versions by content: register, name, withdraw, verify.",
+    ),
+    "evaluate": ("reckoner.cli.evaluate:command", "Grade a registered version on a probe set, slice by slice."),
+    "cpqu": ("reckoner.cli.cpqu:command", "Derive the price table from frozen inputs."),
+}
 
 
 class LazyGroup(click.Group):
