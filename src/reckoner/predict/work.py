@@ -1,0 +1,168 @@
+"""From a model's shape to the work of a pass: bytes that a step or a prefill moves and operations that it does."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from reckoner.catalogue.model import Attention, Model
+from reckoner.physics.arrays import Floats, asfloats, maximum
+from reckoner.physics.kvcache import kept_tokens
+from reckoner.physics.transformer import attended_pairs, distinct_experts
+from reckoner.predict.terms import Work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What the work of a pass follows from: one model in given number formats, or arrays of many.
+
+    Parameters
+    ----------
+    weight_bytes : (...) float
+        All weights. [byte]
+    active_params : (...) float
+        Weights that a token meets.
+    n_layers, hidden : (...) float
+        Layers, and width of the activations between them.
+    kv_bytes_per_token, windowed_kv_bytes_per_token : (...) float
+        Cache growth in layers that see everything, and in layers that see a window. [byte/token]
+    pair_flops, windowed_pair_flops : (...) float
+        Operations of all such layers for one pair of query and key, in a decode step. [FLOP]
+    prefill_pair_flops : (...) float
+        As ``pair_flops`` in a prefill; it differs for latent attention, which expands its keys there. [FLOP]
+    window : (...) float
+        Tokens that windowed layers see; infinite where there are none.
+    state_bytes : (...) float
+        Recurrent state of one sequence, read and written by each step. [byte]
+    expert_bytes : (...) float
+        Part of ``weight_bytes`` in routed experts. [byte]
+    n_experts, n_active : (...) float
+        Routed experts of a layer and how many a token visits; 1 and 1 without.
+    kv_heads : (...) float
+        Key-value heads that tensor-parallel ranks can share out before they replicate; 1 for a latent cache.
+    """
+
+    weight_bytes: Floats
+    active_params: Floats
+    n_layers: Floats
+    hidden: Floats
+    kv_bytes_per_token: Floats
+    pair_flops: Floats
+    prefill_pair_flops: Floats
+    windowed_kv_bytes_per_token: Floats = 0.0
+    windowed_pair_flops: Floats = 0.0
+    window: Floats = math.inf
+    state_bytes: Floats = 0.0
+    expert_bytes: Floats = 0.0
+    n_experts: Floats = 1.0
+    n_active: Floats = 1.0
+    kv_heads: Floats = 1.0
+
+
+def shape_of(model: Model, weight_bytes_each: float, kv_bytes_each: float) -> Shape:
+    """Shape of a model whose weights and cache entries take so many bytes each, scales included.
+
+    Parameters
+    ----------
+    model : Model
+        From the catalogue or a ``config.json``.
+    weight_bytes_each, kv_bytes_each : float
+        :attr:`~reckoner.catalogue.precision.Precision.bytes_per_element` of both formats. [byte]
+
+    Returns
+    -------
+    Shape
+        Scalars.
+    """
+    full = [group for group in model.attention if group.window is None]
+    windowed = [group for group in model.attention if group.window is not None]
+    experts = model.experts
+    return Shape(
+        weight_bytes=model.params * weight_bytes_each,
+        active_params=float(model.active_params),
+        n_layers=float(model.n_layers),
+        hidden=float(model.hidden),
+        kv_bytes_per_token=model.full_kv_elements_per_token * kv_bytes_each,
+        windowed_kv_bytes_per_token=model.windowed_kv_elements_per_token * kv_bytes_each,
+        window=math.inf if model.window is None else float(model.window),
+        pair_flops=sum(_pair_flops(group, model, absorbed=True) for group in full),
+        prefill_pair_flops=sum(_pair_flops(group, model, absorbed=False) for group in full),
+        windowed_pair_flops=sum(_pair_flops(group, model, absorbed=False) for group in windowed),
+        state_bytes=model.state_elements * kv_bytes_each,
+        expert_bytes=0.0
+        if experts is None
+        else experts.n_layers * experts.n_experts * experts.params_each * weight_bytes_each,
+        n_experts=float(max(model.n_experts, 1)),
+        n_active=float(max(model.n_active, 1)),
+        kv_heads=float(min((1 if g.latent_dim else g.n_kv_heads for g in model.attention), default=1)),
+    )
+
+
+def _pair_flops(group: Attention, model: Model, *, absorbed: bool) -> float:
+    """Scores and weighted values: 2 L H (d_k + d_v), or 2 L H (2 r + d_r) in the compressed space of MLA."""
+    sizes = group.head_dim + group.value_dim
+    if absorbed and group.latent_dim and model.latent is not None:
+        sizes = 2 * model.latent.kv_rank + model.latent.rope_dim
+    return 2.0 * group.n_layers * group.n_heads * sizes
+
+
+def kv_copies(kv_heads: Floats, tp: Floats) -> Floats:
+    """Times that the cache is held: with more ranks than key-value heads, heads are replicated."""
+    return maximum(asfloats(tp) / kv_heads, 1.0)
+
+
+def read_weight_bytes(shape: Shape, tokens: Floats) -> Floats:
+    """Bytes of weights that a pass with ``tokens`` tokens reads: dense ones once, and each expert that a token wakes."""
+    if isinstance(shape.expert_bytes, float) and shape.expert_bytes == 0.0:
+        return shape.weight_bytes + 0.0 * tokens
+    idle = 1.0 - distinct_experts(shape.n_experts, shape.n_active, tokens) / shape.n_experts
+    return shape.weight_bytes - shape.expert_bytes * idle
+
+
+def decode_work(shape: Shape, batch: Floats, context: Floats) -> Work:
+    """Work of one decode step of ``batch`` sequences, each with ``context`` tokens behind it.
+
+    Returns
+    -------
+    Work
+        Shapes broadcast.
+    """
+    near = kept_tokens(context, shape.window)
+    kv = shape.kv_bytes_per_token * context + shape.windowed_kv_bytes_per_token * near
+    pairs = shape.pair_flops * context + shape.windowed_pair_flops * near
+    return Work(
+        weight_bytes=read_weight_bytes(shape, batch),
+        kv_bytes=batch * (kv + 2.0 * shape.state_bytes),
+        flops=batch * (2.0 * shape.active_params + pairs),
+        n_layers=shape.n_layers,
+        tokens=batch,
+        hidden=shape.hidden,
+    )
+
+
+def prefill_work(shape: Shape, prompts: Floats, tokens: Floats, prefix: Floats = 0.0) -> Work:
+    """Work of one pass over ``prompts`` prompts of ``tokens`` new tokens each, after ``prefix`` cached ones.
+
+    Returns
+    -------
+    Work
+        Shapes broadcast.
+    """
+    near = attended_pairs(tokens, prefix, shape.window)
+    pairs = shape.prefill_pair_flops * attended_pairs(tokens, prefix) + shape.windowed_pair_flops * near
+    total = prompts * tokens
+    cached = shape.kv_bytes_per_token * prefix + shape.windowed_kv_bytes_per_token * kept_tokens(prefix, shape.window)
+    return Work(
+        weight_bytes=read_weight_bytes(shape, total),
+        kv_bytes=prompts * cached,
+        flops=2.0 * shape.active_params * total + prompts * pairs,
+        n_layers=shape.n_layers,
+        tokens=total,
+        hidden=shape.hidden,
+    )
+
+
+def sequence_bytes(shape: Shape, tokens: Floats) -> Floats:
+    """Bytes of cache and state that one sequence of ``tokens`` tokens keeps."""
+    near = kept_tokens(tokens, shape.window)
+    return shape.kv_bytes_per_token * tokens + shape.windowed_kv_bytes_per_token * near + shape.state_bytes
