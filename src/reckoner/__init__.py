@@ -12,9 +12,12 @@ from reckoner._version import __version__
 
 _HOME: dict[str, str] = {
     "ReckonerError": "reckoner.errors",
+    "device": "reckoner.catalogue.find",
+    "model": "reckoner.catalogue.find",
+    "rate": "reckoner.catalogue.find",
 }
 
-__all__ = ["ReckonerError", "__version__"]
+__all__ = ["ReckonerError", "__version__", "device", "model", "rate"]
 
 
 def __getattr__(name: str) -> Any:
