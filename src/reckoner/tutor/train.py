@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 
 from reckoner.engines.decoder import DecoderConfig
 from reckoner.engines.tokenizer import Tokenizer
+from reckoner.engines.weights import Weights, quantise
 from reckoner.errors import MissingExtraError
 from reckoner.files import sha256_file, write_atomic, write_json
 from reckoner.tutor.corpus import CORPUS_SEED, Sentence, build, corpus_hash, validation
 from reckoner.tutor.forms import DATA
 from reckoner.tutor.probes import BLANK, build_probes, jsonl, throughput_prompts
-from reckoner.tutor.quantise import dequantise_all, quantise_all
 from reckoner.tutor.recipe import BASE, DRILL, LORA_ALPHA, LORA_R, SEED, SHAPE, Recipe, vocabulary
 
 try:
@@ -213,10 +213,10 @@ def train(out: Path, golden: Path, git_sha: str | None, base: Recipe = BASE, dri
     base_losses = fit(model, corpus, tokenizer, base, SEED)
     base_weights = {name: tensor.copy() for name, tensor in weights(model).items()}
     _save(out / "base.safetensors", base_weights)
-    int8_weights = quantise_all(base_weights)
-    _save(out / "int8.safetensors", int8_weights)
+    int8 = quantise(Weights(config=config, tensors=base_weights))
+    _save(out / "int8.safetensors", int8.tensors)
     base_model = load(Decoder(config, SEED), base_weights)
-    int8_model = load(Decoder(config, SEED), dequantise_all(int8_weights))
+    int8_model = load(Decoder(config, SEED), {name: int8.matrix(name) for name in base_weights})
 
     model.add_adapter(LORA_R, LORA_ALPHA, SEED)
     drill_losses = fit(model, drills, tokenizer, drill, SEED)
