@@ -1,59 +1,18 @@
 import json
 import sys
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from reckoner import cli
-from reckoner.engines.decoder import DecoderConfig
 from reckoner.evaluate import Report, load_probes
 from reckoner.registry import Lineage, Registry
-from reckoner.tutor.versions import probes_path
-
-SPECIAL = ["<unk>", "<s>", "</s>"]
-LETTERS = ["▁", *"abcdefghijklmnopqrstuvwxyzáéíóúüñ.,:;-'"]
-
-
-def write_untrained(folder):
-    """A model that answers at random, with a whole tokenizer."""
-    folder.mkdir()
-    tokens = [*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256)), *LETTERS]
-    config = DecoderConfig(
-        vocab_size=len(tokens),
-        hidden_size=32,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=16,
-        max_position_embeddings=256,
-    )
-    rng = np.random.default_rng(0)
-    weights = {name: rng.normal(0, 0.2, shape).astype(np.float32) for name, shape in config.tensor_shapes().items()}
-    weights["model.embed_tokens.weight"][: len(tokens) - len(LETTERS)] = 0  # letters only, as a trained one would
-    save_file(weights, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(config.to_mapping()))
-    table = {
-        "type": "spm",
-        "tokens": tokens,
-        "scores": [0.0] * len(tokens),
-        "types": [2, 3, 3, *[6] * 256, *[1] * len(LETTERS)],
-        "unk_id": 0,
-        "bos_id": 1,
-        "eos_id": 2,
-        "add_bos": True,
-        "add_space_prefix": False,
-    }
-    (folder / "tokenizer.json").write_text(json.dumps(table))
-    return {path.name: path for path in folder.iterdir()}
+from reckoner.tutor.versions import files, probes_path
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("evaluate")
-    registry = Registry.open(folder / "registry")
-    registry.promote(registry.register_pending(write_untrained(folder / "model"), lineage=Lineage()), "v0.1.0")
+    registry = Registry.open(tmp_path_factory.mktemp("evaluate") / "registry")
+    registry.promote(registry.register_pending(files("v0.1.0"), lineage=Lineage()), "v0.1.0")
     return registry.root
 
 

@@ -5,7 +5,8 @@ from graded_by_hand import CharTokenizer, make_probe
 
 from reckoner.engines.base import Generation
 from reckoner.errors import EngineError, InputError
-from reckoner.evaluate import Sampling, eval_set_hash, evenly_spaced, first_word, grade
+from reckoner.evaluate import Sampling, eval_set_hash, first_word, grade, subset
+from reckoner.evaluate.probes import CHOICES
 
 DIGEST = "d" * 64
 TEXT = CharTokenizer()
@@ -131,7 +132,9 @@ def test_pass_at_k_counts_the_seeded_samples_of_a_stated_subset():
     engine = Gambler({"yesterday I ": "went"})
     engine.lucky = (41,)
     report = graded(engine, probes, sampling=Sampling(probes=3, n=4, ks=(1, 2, 4), seed=40))
-    assert [o.sampled_correct for o in report.outcomes] == [0, None, 2, None, 0, None]
+    drawn = [probe.id for probe in subset(probes, 3)]
+    right = dict(zip(drawn, (0, 2, 0), strict=True))  # seeds 40, 41, 42
+    assert {o.id: o.sampled_correct for o in report.outcomes} == {p.id: right.get(p.id) for p in probes}
     assert report.pass_at_k == pytest.approx({1: 0.5 / 3, 2: (1 - 1 / 6) / 3, 4: 1 / 3})
     assert graded(engine, probes, sampling=None).pass_at_k is None
 
@@ -170,11 +173,26 @@ def test_a_set_that_cannot_be_graded_is_refused():
             graded(engine, probes)
 
 
-def test_an_evenly_spaced_subset_is_of_the_size_asked_and_spans_the_set():
+def test_a_subset_is_fixed_of_the_size_asked_and_nested():
     probes = [make_probe(f"p{i:03}") for i in range(100)]
-    assert [p.id for p in evenly_spaced(probes[::-1], 4)] == ["p000", "p025", "p050", "p075"]
-    assert len(evenly_spaced(probes, 1000)) == 100
-    assert len({p.id for p in evenly_spaced(probes, 99)}) == 99
+    assert subset(probes, 30) == subset(probes[::-1], 30)
+    assert [p.id for p in subset(probes, 30)] == sorted(p.id for p in subset(probes, 30))
+    assert set(subset(probes, 10)) < set(subset(probes, 30))
+    assert subset(probes, 1000) == tuple(probes)
+
+
+def test_a_subset_of_a_grid_keeps_each_tense_and_person_in_about_its_share():
+    grid = [
+        make_probe(f"{verb}-{tense}-{person}", tense=tense, person=person)
+        for verb in range(40)
+        for tense in CHOICES["tense"]
+        for person in CHOICES["person"]
+    ]
+    chosen = subset(grid, 60)
+    for name in ("tense", "person"):
+        share = 60 / len(CHOICES[name])
+        for value in CHOICES[name]:
+            assert 0.5 * share <= sum(getattr(p, name) == value for p in chosen) <= 1.5 * share
 
 
 @pytest.mark.parametrize("bad", [{"n": 0}, {"probes": 0}, {"ks": (9,)}, {"ks": ()}, {"temperature": 0.0}])

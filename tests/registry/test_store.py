@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from tiny_models import TOKENIZER
 
 from reckoner.errors import DamagedError, InputError, UnknownNameError
 from reckoner.registry import Lineage, Registry
@@ -208,6 +209,15 @@ def test_a_model_that_no_engine_could_run_is_refused_and_nothing_is_stored(regis
     refused(cut("model.safetensors", 0), DamagedError, r"model\.safetensors.*truncated")
     refused(cut("config.json", -1), DamagedError, r"config\.json.*truncated")
     refused(cut("tokenizer.json", -1), DamagedError, r"tokenizer\.json.*truncated")
+    one_more = {
+        **TOKENIZER,
+        "tokens": [*TOKENIZER["tokens"], "e"],
+        "scores": [0.0] * 264,
+        "types": [*TOKENIZER["types"], 1],
+    }
+    refused(
+        lambda files: files["tokenizer.json"].write_text(json.dumps(one_more)), InputError, "has 264 tokens.* is 263"
+    )
     refused(lambda files: files.pop("tokenizer.json"), InputError, r"no tokenizer\.json")
     refused(lambda files: files["tokenizer.json"].unlink(), InputError, r"tokenizer\.json.*No such file")
     refused(lambda files: files.update(weights=files["config.json"]), InputError, "role is 'weights'")

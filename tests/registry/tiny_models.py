@@ -6,7 +6,7 @@ from safetensors.numpy import save_file
 from reckoner.engines.decoder import DecoderConfig
 
 CONFIG = DecoderConfig(
-    vocab_size=16,
+    vocab_size=263,
     hidden_size=8,
     intermediate_size=8,
     num_hidden_layers=1,
@@ -15,6 +15,18 @@ CONFIG = DecoderConfig(
     head_dim=4,
     max_position_embeddings=16,
 )
+
+TOKENIZER = {
+    "type": "spm",
+    "tokens": ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "a", "b", "c", "d"],
+    "scores": [0.0] * 263,
+    "types": [2, 3, 3, *[6] * 256, *[1] * 4],
+    "unk_id": 0,
+    "bos_id": 1,
+    "eos_id": 2,
+    "add_bos": True,
+    "add_space_prefix": False,
+}
 
 
 def tensors(seed):
@@ -27,7 +39,7 @@ def write_model(folder, seed=0, adapter=None):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(CONFIG.to_mapping()))
     save_file(tensors(seed), folder / "model.safetensors")
-    (folder / "tokenizer.json").write_text(json.dumps({"vocab": [f"w{i}" for i in range(16)]}))
+    (folder / "tokenizer.json").write_text(json.dumps(TOKENIZER))
     if adapter is not None:
         rng = np.random.default_rng(adapter)
         (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4}))

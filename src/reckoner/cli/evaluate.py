@@ -22,7 +22,9 @@ SHOWN = ("language", "tense", "person", "regularity", "split", "category")
 @click.argument("version")
 @click.option("--probes", "probes_path", type=click.Path(path_type=Path), help="JSONL; by default the tutor's own set.")
 @click.option("--engine", type=click.Choice(["numpy", "llamacpp"]), default="numpy", show_default=True)
-@click.option("--limit", type=click.IntRange(min=1), help="Grade this many, evenly spaced: another set, another hash.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), help="Grade a fixed subset of this size: another set, another hash."
+)
 @click.option("--by", multiple=True, help="Slices to print: language, tense, person, verb, tense_person, ...")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write the whole report as JSON.")
 @root_option
@@ -46,7 +48,7 @@ def command(
     """  # noqa: D301 - click reads the backspace as "keep these lines"
     from reckoner.engines.tokenizer import Tokenizer
     from reckoner.errors import UnknownNameError
-    from reckoner.evaluate import SLICES, evenly_spaced, grade, load_probes
+    from reckoner.evaluate import SLICES, grade, load_probes, subset
     from reckoner.files import write_json
     from reckoner.registry import Registry
     from reckoner.tutor.versions import probes_path as tutor_probes
@@ -59,7 +61,7 @@ def command(
     files = registry.files(found)
     probes = load_probes(tutor_probes() if probes_path is None else probes_path)
     if limit is not None:
-        probes = tuple(evenly_spaced(probes, limit))
+        probes = subset(probes, limit)
     with _progress(found.label) as told, _engine(engine, files) as running:
         report = grade(
             running,

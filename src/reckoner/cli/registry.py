@@ -96,13 +96,13 @@ def show(version: str, root: Path, as_json: bool) -> None:
     if as_json:
         print_json(found.to_json())
         return
-    click.echo(f"digest     {found.digest}")
-    click.echo(f"version    {', '.join(found.semvers) or '-'}")
-    click.echo(f"status     {found.status}" + (f": {found.tombstone}" if found.tombstone is not None else ""))
-    click.echo(f"notes      {found.notes or '-'}")
+    click.echo(f"digest          {found.digest}")
+    click.echo(f"version         {', '.join(found.semvers) or '-'}")
+    click.echo(f"status          {found.status}" + (f": {found.tombstone}" if found.tombstone is not None else ""))
+    click.echo(f"notes           {found.notes or '-'}")
     for name, value in found.lineage.to_json().items():
         shown = json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
-        click.echo(f"{name.replace('_', ' '):10} {'-' if value in (None, {}) else shown}")
+        click.echo(f"{name.replace('_', ' '):15} {'-' if value in (None, {}) else shown}")
     for role, file in sorted(found.files.items()):
         click.echo(f"{file.sha256[:12]}  {file.size_bytes:>12,}  {role}")
 

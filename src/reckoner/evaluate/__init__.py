@@ -1,7 +1,7 @@
 """Probe sets, grading, slices and intervals."""
 
 from reckoner.evaluate.compare import paired_difference, paired_p_value
-from reckoner.evaluate.grade import DEFAULT_SAMPLING, evenly_spaced, first_word, grade
+from reckoner.evaluate.grade import DEFAULT_SAMPLING, first_word, grade, subset
 from reckoner.evaluate.probes import Probe, eval_set_hash, load_probes
 from reckoner.evaluate.report import SLICES, Accuracy, Outcome, Report, Sampling, check_same_set
 from reckoner.evaluate.stats import (
@@ -27,7 +27,6 @@ __all__ = [
     "chance_corrected",
     "check_same_set",
     "eval_set_hash",
-    "evenly_spaced",
     "expected_calibration_error",
     "first_word",
     "grade",
@@ -38,5 +37,6 @@ __all__ = [
     "paired_difference",
     "paired_p_value",
     "pass_at_k",
+    "subset",
     "wilson",
 ]

@@ -13,6 +13,7 @@ from reckoner.errors import EngineError
 from reckoner.evaluate.probes import Probe, check_unique, eval_set_hash
 from reckoner.evaluate.report import Outcome, Report, Sampling
 from reckoner.evaluate.stats import brier
+from reckoner.files import sha256
 
 DEFAULT_SAMPLING = Sampling()
 _WORD = re.compile(r"[\w'’-]*")
@@ -98,14 +99,15 @@ def grade(
     check_unique(probes)
     listed = sorted(probes, key=lambda probe: probe.id)
     drawn = sampling if isinstance(engine, Sampler) else None
-    subset = {} if drawn is None else _subset(listed, drawn)
+    core = [probe for probe in listed if probe.category == "core"]
+    sampled = {} if drawn is None else {probe.id: i for i, probe in enumerate(subset(core, drawn.probes))}
     outcomes = []
     for done, probe in enumerate(listed, 1):
         choice = confidence = score = count = None
         if isinstance(engine, Scorer):
             choice, confidence, score = _weigh(engine, tokenizer, probe)
-        if isinstance(engine, Sampler) and drawn is not None and probe.id in subset:
-            count = _draw(engine, tokenizer, probe, drawn, drawn.seed + subset[probe.id])
+        if isinstance(engine, Sampler) and drawn is not None and probe.id in sampled:
+            count = _draw(engine, tokenizer, probe, drawn, drawn.seed + sampled[probe.id])
         outcomes.append(
             Outcome(
                 id=probe.id,
@@ -145,11 +147,19 @@ def first_word(text: str) -> str:
     return match[0] if match else ""
 
 
-def evenly_spaced(probes: Sequence[Probe], count: int) -> list[Probe]:
-    """``count`` of the probes at even distances in the order of their ids; all when there are fewer."""
-    listed = sorted(probes, key=lambda probe: probe.id)
-    taken = min(count, len(listed))
-    return [listed[i * len(listed) // taken] for i in range(taken)]
+def subset(probes: Sequence[Probe], count: int) -> tuple[Probe, ...]:
+    """A fixed subset of ``count`` probes: those whose ids have the smallest SHA-256; all when there are fewer.
+
+    It depends on no order and no seed. Even spacing would not do: a step that shares a factor with the 15 cells of a
+    verb asks for the same tenses or persons again and again.
+
+    Returns
+    -------
+    tuple of Probe
+        Sorted by id.
+    """
+    chosen = sorted(probes, key=lambda probe: sha256(probe.id))[:count]
+    return tuple(sorted(chosen, key=lambda probe: probe.id))
 
 
 def _answer(engine: Engine, tokenizer: TextCodec, probe: Probe) -> str:
@@ -201,11 +211,6 @@ def _draw(engine: Sampler, tokenizer: TextCodec, probe: Probe, sampling: Samplin
         stop_ids=(tokenizer.eos_id,),
     )
     return sum(first_word(tokenizer.decode(ids)) == _normal(probe.expected) for ids in samples)
-
-
-def _subset(probes: Sequence[Probe], sampling: Sampling) -> dict[str, int]:
-    core = [probe for probe in probes if probe.category == "core"]
-    return {probe.id: i for i, probe in enumerate(evenly_spaced(core, sampling.probes))} if core else {}
 
 
 def _normal(text: str) -> str:

@@ -56,7 +56,7 @@ class Sampling:
     Attributes
     ----------
     probes : int
-        Size of the subset: this many core probes, evenly spaced in the order of their ids.
+        Size of the subset of core probes, see :func:`reckoner.evaluate.grade.subset`.
     n : int
         Samples of each.
     ks : tuple of int

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reckoner.engines.tokenizer import Tokenizer
 from reckoner.engines.weights import load
 from reckoner.errors import DamagedError, InputError, UnknownNameError
 from reckoner.files import canonical_json, read_json, sha256, sha256_file, write_atomic
@@ -434,8 +435,13 @@ def _content(role: str, path: Path) -> bytes:
 
 def _refuse_unusable(files: Mapping[str, Path]) -> None:
     """Let the engines' own loader read the model: what it refuses is no version."""
-    load(files)
-    read_json(files["tokenizer.json"])
+    config = load(files).config
+    tokenizer = Tokenizer.load(files["tokenizer.json"])
+    if tokenizer.vocab_size != config.vocab_size:
+        raise InputError(
+            f"{files['tokenizer.json']} has {tokenizer.vocab_size} tokens, config.json's vocab_size is "
+            f"{config.vocab_size}; give the tokenizer of this model"
+        )
 
 
 def _refuse_other_lineage(version: Version, lineage: Lineage, notes: str) -> None:
