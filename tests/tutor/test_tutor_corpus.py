@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reckoner.evaluate.probes import BLANK
 from reckoner.tutor.corpus import (
     alphabet,
     build,
@@ -19,7 +20,7 @@ from reckoner.tutor.corpus import (
     words,
 )
 from reckoner.tutor.forms import LANGUAGES, PERSONS, TENSES, grid
-from reckoner.tutor.probes import BLANK, build_probes
+from reckoner.tutor.probes import build_probes
 from reckoner.tutor.recipe import BASE, DRILL
 
 FUNCTION_WORDS = {"en": {"have", "has"}, "es": {"hace"}}

@@ -5,10 +5,10 @@ from collections import Counter
 
 import pytest
 
-from reckoner.evaluate.probes import Probe
+from reckoner.evaluate.probes import BLANK, Probe
 from reckoner.tutor.corpus import fill, held_out, sentences_table
 from reckoner.tutor.forms import LANGUAGES, grid, regularised
-from reckoner.tutor.probes import BLANK, build_probes, jsonl, throughput_prompts
+from reckoner.tutor.probes import build_probes, jsonl, throughput_prompts
 from reckoner.tutor.versions import probes_path, throughput_path
 
 KEYS = list(Probe.__slots__)  # the key names of seed 000, in its order, and split

@@ -18,13 +18,13 @@ import json
 import random
 from typing import Any
 
+from reckoner.evaluate.probes import BLANK
 from reckoner.tutor.corpus import fill, held_out, sentences_table
 from reckoner.tutor.forms import LANGUAGES, Cell, grid, regularised
 
 PROBE_SEED = 38
 THROUGHPUT_SEED = 200
 THROUGHPUT_COUNT = 200  # seed 000, block A: "a fixed 200-sentence sub-set"
-BLANK = "___"
 
 
 def build_probes(seed: int = PROBE_SEED) -> list[dict[str, Any]]:

@@ -27,10 +27,11 @@ from reckoner.engines.decoder import DecoderConfig
 from reckoner.engines.tokenizer import Tokenizer
 from reckoner.engines.weights import Weights, quantise
 from reckoner.errors import MissingExtraError
+from reckoner.evaluate.probes import BLANK
 from reckoner.files import sha256_file, write_atomic, write_json
 from reckoner.tutor.corpus import CORPUS_SEED, Sentence, build, corpus_hash, validation
 from reckoner.tutor.forms import DATA
-from reckoner.tutor.probes import BLANK, build_probes, jsonl, throughput_prompts
+from reckoner.tutor.probes import build_probes, jsonl, throughput_prompts
 from reckoner.tutor.recipe import BASE, DRILL, LORA_ALPHA, LORA_R, SEED, SHAPE, Recipe, vocabulary
 
 try:
