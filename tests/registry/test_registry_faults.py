@@ -312,3 +312,37 @@ def test_any_order_of_verbs_leaves_what_a_plain_model_of_it_says(three_models, s
                 status = "tombstoned" if model in gone else "promoted" if held else "pending"
                 assert (seen[digest].semvers, seen[digest].status) == (held, status)
         assert registry.verify().ok
+
+
+def test_a_reader_beside_a_writer_never_sees_half_a_change(tmp_path):
+    for i in range(12):
+        write_model(tmp_path / f"m{i}", i)
+    registry = Registry.open(tmp_path / "registry")
+    process = writer(registry.root, tmp_path, 0, 12)
+    seen = 0
+    while process.poll() is None:
+        versions = registry.list()
+        assert len(versions) >= seen
+        seen = len(versions)
+        for version in versions:
+            assert registry.files(registry.get(version.digest))
+        assert registry.verify().problems == ()
+    process.communicate()
+    assert process.returncode == 0
+    assert len(registry.list()) == 12
+
+
+def test_ctrl_c_in_the_middle_of_a_write_harms_nothing(tmp_path, monkeypatch):
+    registry = build(tmp_path / "registry", tmp_path)
+    before = {path: path.read_bytes() for path in stored(registry)}
+    files = write_model(tmp_path / "new", 9)
+
+    def interrupted(_handle):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            registry.register_pending(files, lineage=Lineage())
+    assert {path: path.read_bytes() for path in stored(registry)} == before
+    assert registry.get(registry.register_pending(files, lineage=Lineage())).status == "pending"

@@ -90,6 +90,7 @@ def test_a_name_that_is_no_semver_is_refused(registry, model, semver):
 def test_pending_lineage_may_be_corrected_and_a_named_one_never(registry, model):
     add(registry, model(), seed=1)
     assert add(registry, model(), "v0.1.0", seed=2).lineage.seed == 2
+    assert add(registry, model(), seed=2).status == "promoted"
     with pytest.raises(InputError, match="registered with seed 2, not 3"):
         add(registry, model(), seed=3)
     with pytest.raises(InputError, match="registered with notes '', not 'x'"):
@@ -238,3 +239,10 @@ def test_an_absent_registry_is_empty_and_reading_it_writes_nothing(tmp_path):
     assert registry.verify().ok
     assert registry.lineage_mermaid() == "graph TD\n"
     assert not (tmp_path / "absent").exists()
+
+
+def test_a_tuple_among_the_hyperparameters_is_the_list_that_it_reads_back_as(registry, model):
+    add(registry, model(), "v0.1.0", hyperparameters={"betas": (0.9, 0.95)})
+    assert add(registry, model(), hyperparameters={"betas": (0.9, 0.95)}).lineage.hyperparameters == {
+        "betas": [0.9, 0.95]
+    }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from reckoner.errors import DamagedError
-from reckoner.files import canonical_json, read_json, sha256, write_json
+from reckoner.files import canonical_json, sha256, write_json
 
 
 def write_record(path: Path, body: Mapping[str, Any]) -> None:
@@ -18,25 +19,36 @@ def write_record(path: Path, body: Mapping[str, Any]) -> None:
 def read_record(path: Path, remedy: str) -> dict[str, Any]:
     """Read a record back without its seal.
 
+    The bytes are read once: between two reads another process may have put a newer record in place.
+
     Raises
     ------
-    InputError
+    FileNotFoundError
         There is no such file.
     DamagedError
         Any byte differs from what was written; the message names the file and ends with ``remedy``.
     """
     try:
-        record = read_json(path)
-    except DamagedError as error:
-        raise DamagedError(f"{error}; {remedy}") from error
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DamagedError(f"cannot read {path}: {error.strerror or error}; {remedy}") from error
+    try:
+        record = json.loads(raw)
+    except ValueError as error:
+        raise DamagedError(f"{path}: {error}; it is truncated or is not JSON, {remedy}") from error
     if not isinstance(record, dict) or "seal" not in record:
         raise DamagedError(f"{path}: it has no seal, so it is not a registry record; {remedy}")
     body = {key: value for key, value in record.items() if key != "seal"}
-    seal = sha256(canonical_json(body))
+    try:
+        seal, text = sha256(canonical_json(body)), canonical_json(record).encode()
+    except ValueError as error:  # NaN or half a surrogate pair, which json reads and no record holds
+        raise DamagedError(f"{path}: {error}; {remedy}") from error
     if record["seal"] != seal:
         raise DamagedError(
             f"{path}: its content has digest {seal[:12]}, its seal says {str(record['seal'])[:12]}; {remedy}"
         )
-    if path.read_bytes() != canonical_json(record).encode():  # a byte of white space, or an escape, was changed
+    if raw != text:  # a byte of white space, or an escape, was changed
         raise DamagedError(f"{path}: its text is not as it was written, though its values are; {remedy}")
     return body

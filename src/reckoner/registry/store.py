@@ -14,6 +14,7 @@ any moment leaves at most content that nothing names yet. Writers hold ``<root>/
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -251,7 +252,8 @@ class Registry:
 
     def list(self) -> tuple[Version, ...]:
         """All versions: named ones by semver, then the others by digest."""
-        versions = [self._load(digest) for digest in sorted(self._digests())]
+        digests, pointers = sorted(self._digests()), self._pointers()
+        versions = [self._load(digest, pointers) for digest in digests]
         named = [version for version in versions if version.semvers]
         return (
             *sorted(named, key=lambda version: semver_key(version.semvers[0])),
@@ -350,32 +352,37 @@ class Registry:
         return {digest for digest in named | waiting if is_digest(digest)}
 
     def _pointers(self) -> dict[str, str]:
-        path = self.root / "pointers.json"
-        if not path.exists():
+        try:
+            pointers: dict[str, str] = read_record(self.root / "pointers.json", _RESTORE_POINTERS)["pointers"]
+        except FileNotFoundError:
             return {}
-        pointers: dict[str, str] = read_record(path, _RESTORE_POINTERS)["pointers"]
         return pointers
 
     def _tombstone_reason(self, digest: str) -> str | None:
-        path = self._tombstone_path(digest)
-        if not path.exists():
+        try:
+            reason: str = read_record(self._tombstone_path(digest), _RESTORE_TOMBSTONE)["reason"]
+        except FileNotFoundError:
             return None
-        reason: str = read_record(path, _RESTORE_TOMBSTONE)["reason"]
         return reason
 
     def _record(self, digest: str) -> dict[str, Any]:
-        path = next((p for p in (self._version_path(digest), self._pending_path(digest)) if p.exists()), None)
-        if path is None:
-            raise DamagedError(f"{self._version_path(digest)} is missing, though something names it; {_RESTORE_RECORD}")
-        record = read_record(path, _RESTORE_RECORD)
+        named = self._version_path(digest)
+        # Twice: a promotion beside us may take the waiting record away after we missed the named one.
+        for path in (named, self._pending_path(digest), named):
+            with contextlib.suppress(FileNotFoundError):
+                record = read_record(path, _RESTORE_RECORD)
+                break
+        else:
+            raise DamagedError(f"{named} is missing, though something names it; {_RESTORE_RECORD}")
         content = canonical_digest({role: file["sha256"] for role, file in record["files"].items()})
         if record["digest"] != digest or content != digest:
             raise DamagedError(f"{path}: it describes version {content[:12]}, not {digest[:12]}; {_RESTORE_RECORD}")
         return record
 
-    def _load(self, digest: str) -> Version:
+    def _load(self, digest: str, pointers: Mapping[str, str] | None = None) -> Version:
         record = self._record(digest)
-        semvers = sorted((name for name, to in self._pointers().items() if to == digest), key=semver_key)
+        pointers = self._pointers() if pointers is None else pointers
+        semvers = sorted((name for name, to in pointers.items() if to == digest), key=semver_key)
         reason = self._tombstone_reason(digest)
         status: Status = "tombstoned" if reason is not None else "promoted" if semvers else "pending"
         return Version(
@@ -447,7 +454,7 @@ def _refuse_unusable(files: Mapping[str, Path]) -> None:
 def _refuse_other_lineage(version: Version, lineage: Lineage, notes: str) -> None:
     was, now = {**version.lineage.to_json(), "notes": version.notes}, {**lineage.to_json(), "notes": notes}
     for field, value in was.items():
-        if now[field] != value:
+        if canonical_json(now[field]) != canonical_json(value):  # a tuple reads back as a list
             raise InputError(
                 f"{version.label} is registered with {field} {value!r}, not {now[field]!r}; "
                 f"a named version never changes, leave {field} as it was"
