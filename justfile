@@ -25,7 +25,7 @@ check:
     ruff format --check .
     mypy
     lint-imports --no-logo
-    pytest -q --doctest-modules src/reckoner
+    pytest -q --doctest-modules --doctest-ignore-import-errors src/reckoner
 
 # benchmarks: ratios against a named peer or limit in one run
 bench *args:
