@@ -6,6 +6,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,28 @@ def write_lora_gguf(weights: Weights, path: str | Path) -> Path:
     return _write(writer, Path(path))
 
 
-def check_gguf(path: str | Path) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GgufFacts:
+    """What a GGUF file says of itself, as far as an engine needs it before loading.
+
+    Attributes
+    ----------
+    kind : str
+        ``model`` or ``adapter``.
+    context_length : int or None
+        Positions of the model; None for an adapter. [token]
+    vocab_size : int or None
+    eos_id : int or None
+        The token at which llama.cpp ends a run.
+    """
+
+    kind: str
+    context_length: int | None
+    vocab_size: int | None
+    eos_id: int | None
+
+
+def check_gguf(path: str | Path) -> GgufFacts:
     """Refuse a file that llama.cpp could not load, before its C++ sees it.
 
     Raises
@@ -129,15 +151,25 @@ def check_gguf(path: str | Path) -> None:
         magic = file.read(len(_MAGIC))
     if magic != _MAGIC:
         raise DamagedError(f"{source} begins with {magic!r}, not {_MAGIC!r}; it is not a GGUF file, write it again")
-    gguf = _gguf()
     try:
-        reader = gguf.GGUFReader(source)
-        # Tensors are views of the mapped file; the reader fails when one would lie beyond its end.
-        names = [tensor.name for tensor in reader.tensors]
-    except (ValueError, IndexError, KeyError, OverflowError, OSError, UnicodeDecodeError, MemoryError) as error:
+        # The reader maps the file and makes a view of each tensor: it fails where one would lie beyond the end.
+        reader = _gguf().GGUFReader(source)
+        facts = GgufFacts(
+            kind=_field(reader, "general.type") or "model",
+            context_length=_field(reader, "llama.context_length"),
+            vocab_size=_field(reader, "llama.vocab_size"),
+            eos_id=_field(reader, "tokenizer.ggml.eos_token_id"),
+        )
+    except (ValueError, IndexError, KeyError, OverflowError, OSError, MemoryError) as error:
         raise DamagedError(f"{source}: {error}; the file is truncated or damaged, write it again") from error
-    if not names:
+    if not reader.tensors:
         raise DamagedError(f"{source} holds no tensors; write it again")
+    return facts
+
+
+def _field(reader: Any, key: str) -> Any:
+    field = reader.get_field(key)
+    return None if field is None else field.contents()
 
 
 def _check_tokenizer(tokenizer: Mapping[str, Any], config: DecoderConfig) -> None:
