@@ -20,15 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reckoner.engines.tokenizer import Tokenizer
-from reckoner.engines.weights import load
 from reckoner.errors import DamagedError, InputError, UnknownNameError
-from reckoner.files import canonical_json, read_json, sha256, sha256_file, write_atomic
+from reckoner.files import canonical_json, sha256, write_atomic
+from reckoner.registry.content import Verification, damage, read_content, refuse_unusable
 from reckoner.registry.graph import mermaid
 from reckoner.registry.lock import locked
 from reckoner.registry.records import read_record, write_record
 from reckoner.registry.version import (
-    CANONICAL_JSON_ROLES,
     Lineage,
     Status,
     StoredFile,
@@ -45,34 +43,6 @@ MIN_PREFIX = 8  # digits; the length that COSTS.md prints
 _RESTORE_RECORD = "restore that file from a copy, or delete it and add the original model folder again"
 _RESTORE_POINTERS = "restore that file from a copy, or delete it and promote each version again"
 _RESTORE_TOMBSTONE = "restore that file from a copy, or delete it and tombstone the version again"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
-    """What :meth:`Registry.verify` saw.
-
-    Attributes
-    ----------
-    versions, objects : int
-        Versions and distinct contents that were rehashed.
-    size_bytes : int
-        Bytes rehashed.
-    problems : tuple of str
-        One sentence for each damaged or missing file; empty when all is well.
-    unreferenced : tuple of str
-        Contents that no version names: left by a registration that was killed, harmless.
-    """
-
-    versions: int
-    objects: int
-    size_bytes: int
-    problems: tuple[str, ...]
-    unreferenced: tuple[str, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every stored byte is as it was written."""
-        return not self.problems
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +94,8 @@ class Registry:
             The disk is full; nothing that was stored is harmed.
         """
         check_roles(files)
-        contents = {role: _content(role, Path(path)) for role, path in files.items()}
-        _refuse_unusable(files)
+        contents = {role: read_content(role, Path(path)) for role, path in files.items()}
+        refuse_unusable(files)
         stored = {
             role: StoredFile(sha256=sha256(content), size_bytes=len(content)) for role, content in contents.items()
         }
@@ -244,7 +214,7 @@ class Registry:
         paths = {}
         for role, file in sorted(version.files.items()):
             path = self._object_path(file.sha256)
-            problem = _damage(path, file.sha256)
+            problem = damage(path, file.sha256)
             if problem is not None:
                 raise DamagedError(f"{role} of {version.label}: {problem}")
             paths[role] = path
@@ -310,7 +280,7 @@ class Registry:
         size_bytes = 0
         for content, users in sorted(expected.items()):
             path = self._object_path(content)
-            problem = _damage(path, content)
+            problem = damage(path, content)
             if problem is not None:
                 problems.append(f"{', '.join(users)}: {problem}")
             if path.exists():
@@ -427,28 +397,8 @@ class Registry:
 
     def _store(self, content_digest: str, content: bytes) -> None:
         path = self._object_path(content_digest)
-        if _damage(path, content_digest) is not None:  # absent, or damaged and now made whole again
+        if damage(path, content_digest) is not None:  # absent, or damaged and now made whole again
             write_atomic(path, content)
-
-
-def _content(role: str, path: Path) -> bytes:
-    if role in CANONICAL_JSON_ROLES:
-        return canonical_json(read_json(path)).encode()
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {role} at {path}: {error.strerror or error}; check the path") from error
-
-
-def _refuse_unusable(files: Mapping[str, Path]) -> None:
-    """Let the engines' own loader read the model: what it refuses is no version."""
-    config = load(files).config
-    tokenizer = Tokenizer.load(files["tokenizer.json"])
-    if tokenizer.vocab_size != config.vocab_size:
-        raise InputError(
-            f"{files['tokenizer.json']} has {tokenizer.vocab_size} tokens, config.json's vocab_size is "
-            f"{config.vocab_size}; give the tokenizer of this model"
-        )
 
 
 def _refuse_other_lineage(version: Version, lineage: Lineage, notes: str) -> None:
@@ -459,22 +409,6 @@ def _refuse_other_lineage(version: Version, lineage: Lineage, notes: str) -> Non
                 f"{version.label} is registered with {field} {value!r}, not {now[field]!r}; "
                 f"a named version never changes, leave {field} as it was"
             )
-
-
-def _damage(path: Path, expected: str) -> str | None:
-    """Say what is wrong with a stored content, or None."""
-    try:
-        actual = sha256_file(path)
-    except FileNotFoundError:
-        return f"{path} is missing; add the original model folder again"
-    except OSError as error:
-        return f"cannot read {path}: {error.strerror or error}"
-    if actual != expected:
-        return (
-            f"{path} is damaged: expected digest {expected[:12]}, found {actual[:12]}; "
-            "add the original model folder again"
-        )
-    return None
 
 
 def _names(digests: set[str], pointers: Mapping[str, str]) -> list[str]:
