@@ -68,6 +68,7 @@ def stale_files(folder: str | Path, costs: str | Path) -> tuple[Path, ...]:
 
 def costs_markdown(table: CostTable) -> str:
     """The whole of ``COSTS.md``; the same table gives the same bytes."""
+    warning, lost = caveat(table)
     blocks = [
         "# Cost per quality unit",
         f"Derived by `reckoner cpqu` from `{INPUTS}` (SHA-256 `{table.inputs.sha256}`). Do not edit: measure again, "
@@ -77,16 +78,17 @@ def costs_markdown(table: CostTable) -> str:
         "CpQU is the price of 1,000 tokens divided by the conjugation accuracy: lower is better.",
         "## Intervals",
         to_markdown(interval_table(table)),
-        _interval_note(table),
+        interval_note(table),
         "## What an answer costs",
         to_markdown(answer_table(table)),
-        _answer_note(table),
+        answer_note(table),
         "## Best CpQU",
         best_cpqu(table),
         "## Best accuracy",
         best_accuracy(table),
         "## Where the most accurate version loses",
-        *caveat(table),
+        warning,
+        *([] if lost is None else [to_markdown(lost)]),
         "## Recommendation",
         recommendation(table),
         "## What these figures do not say",
@@ -186,7 +188,8 @@ def _facts(table: CostTable) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _interval_note(table: CostTable) -> str:
+def interval_note(table: CostTable) -> str:
+    """What the intervals are, and which are missing."""
     said = ["Accuracies carry 95% Wilson intervals."]
     speeds = [row.model.throughput.tokens_per_s for row in table.rows]
     coverage = sorted({speed.coverage for speed in speeds if speed.coverage is not None})
@@ -207,7 +210,8 @@ def _interval_note(table: CostTable) -> str:
     return " ".join(said)
 
 
-def _answer_note(table: CostTable) -> str:
+def answer_note(table: CostTable) -> str:
+    """What a request is, and what happens to wrong answers."""
     sizes = [row.model.throughput.request_tokens for row in table.rows]
     said = []
     known = sorted({(round(size[0], 1), round(size[1], 1)) for size in sizes if size is not None})

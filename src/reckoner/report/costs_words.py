@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from reckoner.finops.compare import ALPHA, Difference, Loss, accuracy_difference, cpqu_ratio, losses
 from reckoner.finops.cost import NOT_READY, READY_ACCURACY
 from reckoner.finops.table import Advice, CostTable, Row, advise
-from reckoner.report.tables import Table, number, to_markdown
+from reckoner.report.tables import Table, number
 
 
 def best_cpqu(table: CostTable) -> str:
@@ -51,11 +51,11 @@ def best_accuracy(table: CostTable) -> str:
     return " ".join(part for part in said if part)
 
 
-def caveat(table: CostTable) -> tuple[str, ...]:
+def caveat(table: CostTable) -> tuple[str, Table | None]:
     """Every bucket in which the most accurate version is not the best: a paragraph, and a table where there are any."""
     best, *rest = table.by_accuracy
     if not rest:
-        return (f"{name_of(best)} is the only version: there is none to lose to.",)
+        return f"{name_of(best)} is the only version: there is none to lose to.", None
     found, looked = losses(best.model, [row.model for row in rest])
     first = "the most accurate version"
     if rest[0].accuracy.value == best.accuracy.value:
@@ -65,7 +65,7 @@ def caveat(table: CostTable) -> tuple[str, ...]:
         "person, regularity and verb)."
     ]
     if not found:
-        return (f"{said[0]} It loses in none of them.",)
+        return f"{said[0]} It loses in none of them.", None
     kinds = [
         f"{kind}: {listed(_bucket(loss) for loss in found if loss.dimension == kind)}"
         for kind in dict.fromkeys(loss.dimension for loss in found)
@@ -80,7 +80,7 @@ def caveat(table: CostTable) -> tuple[str, ...]:
         ]
     else:
         said += ["None of these losses is distinguishable." if len(found) > 1 else "This loss is not distinguishable."]
-    return " ".join(said), to_markdown(loss_table(found))
+    return " ".join(said), loss_table(found)
 
 
 def loss_table(found: Sequence[Loss]) -> Table:

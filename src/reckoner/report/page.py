@@ -12,7 +12,7 @@ from reckoner.errors import InputError
 from reckoner.files import canonical_json
 from reckoner.report.chart import Chart
 from reckoner.report.plotly_figure import DRAW_JS, plotly_js, to_div
-from reckoner.report.tables import Table, to_html
+from reckoner.report.tables import Table, inline, to_html
 from reckoner.report.theme import (
     GRID_DARK,
     GRID_LIGHT,
@@ -138,7 +138,7 @@ script-src 'unsafe-inline'; img-src data: blob:">
 <body>
 <header>
 <h1>{html.escape(title)}</h1>
-<p class="lead">{_inline(lead)}</p>
+<p class="lead">{inline(lead)}</p>
 <nav aria-label="Contents"><ul>{links}<li><a href="#manifest">Manifest</a></li></ul></nav>
 </header>
 <main>
@@ -179,7 +179,7 @@ def _part(part: str | Chart | Table | Drawing) -> str:
     if isinstance(part, Chart):
         return (
             f"<figure>\n<h3>{html.escape(part.title)}</h3>\n{to_div(part)}\n"
-            f"<figcaption>{_inline(part.caption)}</figcaption>\n"
+            f"<figcaption>{inline(part.caption)}</figcaption>\n"
             f"<details><summary>The numbers</summary>\n{to_html(part.table, part.title)}\n</details>\n</figure>"
         )
     if isinstance(part, Table):
@@ -192,13 +192,6 @@ def _part(part: str | Chart | Table | Drawing) -> str:
         )
         return (
             f'<figure><div class="drawing">{part.svg}</div>\n'
-            f"<figcaption>{_inline(part.caption)}</figcaption>\n{source}</figure>"
+            f"<figcaption>{inline(part.caption)}</figcaption>\n{source}</figure>"
         )
-    return f"<p>{_inline(part)}</p>"
-
-
-def _inline(text: str) -> str:
-    """Escape a text, then give ``**bold**`` and backticked code their elements."""
-    escaped = html.escape(text, quote=False)
-    escaped = re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped)
-    return re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", escaped)
+    return f"<p>{inline(part)}</p>"

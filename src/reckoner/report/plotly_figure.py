@@ -146,6 +146,7 @@ def _error(
 def _layout(chart: Chart, dark: bool) -> dict[str, Any]:
     ink, grid = (INK_DARK, GRID_DARK) if dark else (INK_LIGHT, GRID_LIGHT)
     axis = {"gridcolor": grid, "linecolor": ink, "zerolinecolor": grid, "automargin": True, "ticks": "outside"}
+    axis |= {"separatethousands": True, "exponentformat": "none"}
     x: dict[str, Any] = axis | {"title": {"text": chart.x_title, "standoff": 14}}
     y: dict[str, Any] = axis | {"title": {"text": chart.y_title, "standoff": 14}}
     if chart.categories:
@@ -172,7 +173,8 @@ def _layout(chart: Chart, dark: bool) -> dict[str, Any]:
         "plot_bgcolor": "rgba(0,0,0,0)",
         "margin": {"l": 12, "r": 12, "t": 16, "b": 12},
         "showlegend": len(chart.series) > 1,
-        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.22, "yanchor": "top"},
+        # Above the plot: below it, long tick names would turn and run into the legend on a narrow screen.
+        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
         "barmode": "group",
         # Beside each other over a category; on a numeric axis a point stands where its number is.
         **({"scattermode": "group", "scattergap": 0.4} if chart.categories else {}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from dataclasses import dataclass
 
 from reckoner.errors import InputError
@@ -37,6 +38,7 @@ class Estimate:
 
 
 _RIGHT = ' class="n"'  # figures stand on the right, units under units
+_FIGURE = re.compile(r"[-+]?\d|–$")
 
 Cell = str | int | float | Estimate | None
 
@@ -116,6 +118,17 @@ def _markdown_row(cells: tuple[str, ...]) -> str:
     return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
 
 
+def inline(text: str) -> str:
+    """Escape a text for HTML, then give ``**bold**`` and backticked code their elements.
+
+    >>> inline("**a** < `b`")
+    '<strong>a</strong> &lt; <code>b</code>'
+    """
+    escaped = html.escape(text, quote=False)
+    escaped = re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped)
+    return re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", escaped)
+
+
 def to_html(table: Table, caption: str = "") -> str:
     """Write a table as HTML that scrolls inside its own box on a narrow screen; all text is escaped."""
     numeric = _numeric_columns(table)
@@ -126,7 +139,7 @@ def to_html(table: Table, caption: str = "") -> str:
     body = "\n".join(
         "<tr>"
         + "".join(
-            f"<td{_RIGHT if right else ''}>{html.escape(cell_text(cell))}</td>"
+            f"<td{_RIGHT if right or _FIGURE.match(cell_text(cell)) else ''}>{inline(cell_text(cell))}</td>"
             for cell, right in zip(row, numeric, strict=True)
         )
         + "</tr>"

@@ -1,0 +1,163 @@
+"""The demo's ``report.html``: what was graded, priced and measured, from the artefacts alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reckoner.evaluate.report import Report
+from reckoner.finops.inputs import parse_inputs
+from reckoner.finops.table import CostTable, derive
+from reckoner.report.costs import answer_note, answer_table, interval_note, interval_table, seed_table
+from reckoner.report.costs_words import best_accuracy, best_cpqu, caveat, limits, recommendation
+from reckoner.report.demo_figures import accuracy_chart, prefill_chart, price_chart, speed_chart, tense_chart
+from reckoner.report.lineage import lineage_drawing
+from reckoner.report.page import Section, page
+from reckoner.report.tables import Estimate, Table
+
+TITLE = "What it costs to serve the grammar tutor"
+
+
+def demo_page(
+    *,
+    curves: Mapping[str, Any],
+    costs: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+    lineage_mermaid: str,
+    manifest: Mapping[str, Any],
+) -> str:
+    """Write the whole page as one HTML text that opens offline.
+
+    Parameters
+    ----------
+    curves : mapping
+        ``memory.json``, ``latency.json`` and ``manifest.json`` of a run of cost curves, under ``"memory"``,
+        ``"latency"`` and ``"manifest"``; empty where none was run.
+    costs : mapping
+        ``cost_inputs.json``; prices are derived from it as the table's are.
+    evaluation : mapping of str to mapping
+        Each version's evaluation report as :meth:`reckoner.evaluate.report.Report.to_json` gives it, by semver.
+    lineage_mermaid : str
+        The registry's lineage.
+    manifest : mapping
+        What made these figures; shown as JSON at the end.
+
+    Raises
+    ------
+    InputError, MixedSetsError, DamagedError
+        An artefact is not whole.
+    MissingExtraError
+        plotly is not installed.
+    """
+    table = derive(parse_inputs(dict(costs)))
+    reports = {semver: Report.from_json(value) for semver, value in sorted(evaluation.items())}
+    sections = [
+        _summary(table),
+        _accuracy(reports),
+        _price(table),
+        *_curves(curves),
+        Section(
+            title="Lineage",
+            parts=("Which version was made from which, by content digest.", lineage_drawing(lineage_mermaid)),
+        ),
+    ]
+    lead = (
+        f"{len(table.rows)} versions of one small language model, registered, graded, measured and priced on this "
+        f"machine at ${table.inputs.rate.usd_per_hour:g} per hour."
+    )
+    return page(TITLE, lead, sections, manifest=manifest)
+
+
+def _summary(table: CostTable) -> Section:
+    return Section(title="In short", parts=(seed_table(table), best_cpqu(table), recommendation(table)))
+
+
+def _accuracy(reports: Mapping[str, Report]) -> Section:
+    rows = []
+    for semver, report in reports.items():
+        graded = report.accuracy
+        rows.append(
+            (
+                semver,
+                Estimate(value=graded.accuracy, low=graded.low, high=graded.high),
+                graded.correct,
+                graded.n,
+                report.ece,
+                report.brier,
+                *[(report.pass_at_k or {}).get(k) for k in _ks(reports)],
+            )
+        )
+    headers = ("Version", "Accuracy [95%]", "Right", "Of", "ECE", "Brier", *(f"pass@{k}" for k in _ks(reports)))
+    return Section(
+        title="Accuracy",
+        parts=(
+            "A version fills the blank of every probe greedily; only the exact word counts. ECE and Brier judge the "
+            "probabilities that it gives to the candidates; pass@k the chance that one of k sampled answers is right.",
+            Table(headers=headers, rows=tuple(rows)),
+            accuracy_chart(reports),
+            tense_chart(reports),
+        ),
+    )
+
+
+def _ks(reports: Mapping[str, Report]) -> tuple[int, ...]:
+    """The k of every pass@k that some version has."""
+    return tuple(sorted({k for report in reports.values() for k in report.pass_at_k or {}}))
+
+
+def _price(table: CostTable) -> Section:
+    warning, lost = caveat(table)
+    prefill = prefill_chart(table)
+    return Section(
+        title="Price and advice",
+        parts=(
+            price_chart(table),
+            best_accuracy(table),
+            warning,
+            *(() if lost is None else (lost,)),
+            interval_table(table),
+            interval_note(table),
+            speed_chart(table),
+            *(() if prefill is None else (prefill,)),
+            answer_table(table),
+            answer_note(table),
+            limits(table),
+        ),
+    )
+
+
+def _curves(curves: Mapping[str, Any]) -> tuple[Section, ...]:
+    """What the KV cache costs and saves: one line per decoder and engine; nothing where no curves were run."""
+    if not curves:
+        return ()
+    rows = []
+    for entry in curves["manifest"]["targets"]:
+        summary, target = entry["results_summary"], entry["target"]
+        rows.append(
+            (
+                target["name"],
+                target["engine"],
+                summary["crossover_S"],
+                summary["crossover"],
+                summary["latency_with_cache_R2"],
+                summary["latency_with_cache_max_extrapolation_error"],
+                summary["latency_without_cache_R2"],
+                summary["latency_without_cache_max_extrapolation_error"],
+            )
+        )
+    headers = (
+        "Decoder",
+        "Engine",
+        "Crossover S",
+        "Verdict",
+        "R², with cache",
+        "Extrapolation error",
+        "R², without cache",
+        "Extrapolation error, without",
+    )
+    told = (
+        "With a cache a decode step is fitted as alpha + beta S, without one as a + b S + c S², on the shorter "
+        "contexts. The extrapolation error is the largest relative miss on the longer ones, which the fit never saw. "
+        "A dash for the crossover means that there is none."
+    )
+    return (Section(title="KV cache", parts=(told, Table(headers=headers, rows=tuple(rows)))),)
