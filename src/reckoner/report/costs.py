@@ -181,7 +181,7 @@ def _facts(table: CostTable) -> str:
         f"**Evaluation set:** `{inputs.eval_set_hash}`, {listed(map(str, sizes))} core items, the same for every row.",
         f"**Engine:** {listed(engines)}; batch {listed(map(str, batches))}, utilisation "
         f"{listed(f'{share:.0%}' for share in busy)}.",
-        f"**Throughput method:** {_method(inputs.throughput_method)}",
+        *_method(inputs.throughput_method),
         "**Formulas:** $/1k tokens = rate / (tokens/s × 3.6); CpQU = $/1k tokens / accuracy; below an accuracy of "
         f"{READY_ACCURACY:.2f} a version is {NOT_READY} and nothing is divided.",
     ]
@@ -246,24 +246,29 @@ def _million(usd: float | None, interval: Interval | None = None) -> Cell:
     return text if interval is None else f"{text} [{number(interval.low * 1e6)}, {number(interval.high * 1e6)}]"
 
 
-def _method(method: Mapping[str, Any]) -> str:
-    return _sentence("; ".join(f"{key.replace('_', ' ')}: {value}" for key, value in _flat(method)) or "not recorded")
+def _method(method: Mapping[str, Any]) -> list[str]:
+    """The recorded method as lines: its own facts, then those of each mapping or list in it; the manifest has all."""
+    lines = [f"**Throughput method:** {_sentence(_facts_of(method) or 'not recorded')}"]
+    for key in sorted(method):
+        item = method[key]
+        title = key.replace("_", " ").capitalize()
+        if isinstance(item, Mapping) and _facts_of(item):
+            lines.append(f"**{title}:** {_sentence(_facts_of(item))}")
+        elif isinstance(item, (list, tuple)) and item:
+            lines.append(f"**{title}:** {_sentence('; '.join(map(str, item)))}")
+    return lines
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """The facts of a nested mapping, in the order of their names."""
-    facts = []
+def _facts_of(value: Mapping[str, Any]) -> str:
+    """The single facts of a mapping, in the order of their names."""
+    told = []
     for key in sorted(value):
         item = value[key]
-        if isinstance(item, Mapping):
-            facts += _flat(item, f"{prefix}{key} ")
-        elif isinstance(item, (list, tuple)):
-            facts.append((f"{prefix}{key}", ", ".join(map(str, item))))
-        elif isinstance(item, bool):
-            facts.append((f"{prefix}{key}", "yes" if item else "no"))
-        elif item is not None:
-            facts.append((f"{prefix}{key}", str(item)))
-    return facts
+        if isinstance(item, bool):
+            told.append(f"{key.replace('_', ' ')}: {'yes' if item else 'no'}")
+        elif isinstance(item, (str, int, float)):
+            told.append(f"{key.replace('_', ' ')}: {number(item, 6) if isinstance(item, (int, float)) else item}")
+    return "; ".join(told)
 
 
 def _sentence(text: str) -> str:
