@@ -112,7 +112,7 @@ def kv_copies(kv_heads: Floats, tp: Floats) -> Floats:
 
 
 def read_weight_bytes(shape: Shape, tokens: Floats) -> Floats:
-    """Bytes of weights that a pass with ``tokens`` tokens reads: dense ones once, and each expert that a token wakes."""
+    """Bytes of weights that a pass with ``tokens`` tokens reads: dense ones, and each expert that a token wakes."""
     if isinstance(shape.expert_bytes, float) and shape.expert_bytes == 0.0:
         return shape.weight_bytes + 0.0 * tokens
     idle = 1.0 - distinct_experts(shape.n_experts, shape.n_active, tokens) / shape.n_experts

@@ -1,0 +1,328 @@
+"""Design + workload + efficiency -> prediction: times, rates, memory, energy, and how sure they are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reckoner.design import Design, Num, Workload
+from reckoner.errors import DoesNotFitError, InputError, UnknownNameError
+from reckoner.physics.arrays import Floats, exp, log, maximum, sqrt
+from reckoner.predict.efficiency import NAMES, PRIOR, Efficiency
+from reckoner.predict.plan import Memory, Numbers, Outcome, numbers_of, prepare
+from reckoner.units import show
+
+if TYPE_CHECKING:
+    from reckoner.predict.explain import Term
+
+BOUNDS = ("memory bandwidth", "compute", "communication", "overhead")
+
+UNITS = {
+    "ttft_s": "s",
+    "tpot_s": "s",
+    "e2e_s": "s",
+    "output_tokens_per_s": "tok/s",
+    "requests_per_s": "req/s",
+    "memory_bytes": "B",
+    "j_per_token": "J",
+}
+"""Every metric that has a value and an interval, with its unit."""
+
+MEMORY_SIGMA = 0.08
+"""Log standard deviation of memory. Assumption: the 5-10 % that formulas of this kind miss public measurements by."""
+
+POWER_SIGMA = 0.2
+"""Log standard deviation of power at a given utilisation. Assumption: boards differ so much from a line."""
+
+_STEP = 1e-3  # relative step of the numeric elasticities
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prediction:
+    """What a design does with a workload; each metric is a float, or an array where the question held arrays.
+
+    Parameters
+    ----------
+    design, workload, efficiency : Design, Workload, Efficiency
+        The question, and what is assumed about the deployment.
+    ttft_s, tpot_s, e2e_s : Num
+        Time to first token, mean gap between tokens, and a whole request. [s]
+    output_tokens_per_s, requests_per_s : Num
+        Of all replicas together. [token/s], [1/s]
+    memory_bytes : Num
+        Weights, cache, activations and runtime on each device; ``memory`` holds the parts. [byte]
+    j_per_token : Num or None
+        Energy of an output token over all devices; None where the device's power limit is unknown. [J/token]
+    bound : str or array of str
+        What most of a request's time goes into; one of :data:`BOUNDS`.
+    fits : bool or array of bool
+        Whether each device has the memory (and the flash, where weights live there).
+    """
+
+    design: Design
+    workload: Workload
+    efficiency: Efficiency
+    ttft_s: Num
+    tpot_s: Num
+    e2e_s: Num
+    output_tokens_per_s: Num
+    requests_per_s: Num
+    memory_bytes: Num
+    j_per_token: Num | None
+    memory: Memory
+    outcome: Outcome = field(repr=False)
+
+    @property
+    def bound(self) -> str | NDArray[np.str_]:
+        """What most of a request's time goes into."""
+        return bound_of(self.outcome, self.workload.output_tokens)
+
+    @property
+    def fits(self) -> bool | NDArray[np.bool_]:
+        """Whether each device has the memory."""
+        return fits(self.design, self.memory)
+
+    @property
+    def headroom_bytes(self) -> Num:
+        """Memory left on each device; negative where the design does not fit."""
+        return self.design.device.memory_bytes - self.memory_bytes
+
+    def interval(self, metric: str, level: float = 0.9) -> tuple[Num, Num]:
+        """Central interval of a metric.
+
+        Parameters
+        ----------
+        metric : str
+            One of :data:`UNITS`.
+        level : float
+            Probability that the interval holds the measured value, between 0 and 1.
+
+        Returns
+        -------
+        low, high : Num
+            Ends, in the metric's unit.
+
+        Raises
+        ------
+        UnknownNameError
+            No such metric.
+        InputError
+            ``level`` is not between 0 and 1, or the metric is unknown for this device.
+        """
+        if not 0.0 < level < 1.0:
+            raise InputError(f"level is {level!r}; it must lie between 0 and 1, such as 0.9")
+        value = self._metric(metric)
+        reach = NormalDist().inv_cdf(0.5 + level / 2.0) * self.sigma(metric)
+        return value * exp(-reach), value * exp(reach)
+
+    def sigma(self, metric: str) -> Num:
+        """Log standard deviation of a metric: what is unsure about the efficiencies, and what remains beside them."""
+        if metric == "memory_bytes":
+            return MEMORY_SIGMA + 0.0 * self.memory_bytes
+        base = log(self._metric(metric))
+        plan, numbers = prepare(self.design), numbers_of(self.design, self.workload)
+        slopes: list[Floats] = []
+        for name in NAMES:
+            nudged = replace(self.efficiency, **{name: getattr(self.efficiency, name) * (1.0 + _STEP)})
+            moved = metrics_of(plan.outcome(numbers, nudged), numbers)[metric]
+            assert moved is not None
+            slopes.append((log(moved) - base) / _STEP)
+        variance: Floats = self.efficiency.sigma**2 + (POWER_SIGMA**2 if metric == "j_per_token" else 0.0)
+        covariance = self.efficiency.covariance
+        for i, row in enumerate(slopes):
+            for j, column in enumerate(slopes):
+                variance = variance + float(covariance[i, j]) * row * column
+        return sqrt(maximum(variance, 0.0))
+
+    def explain(self) -> tuple[Term, ...]:
+        """Return every term behind the numbers: name, symbol, value, unit, formula, source."""
+        from reckoner.predict.explain import terms_of
+
+        return terms_of(self)
+
+    def why(self) -> str:
+        """Say in a sentence what binds and what would relieve it."""
+        from reckoner.predict.explain import sentence
+
+        return sentence(self)
+
+    def require_fit(self) -> Prediction:
+        """Return the prediction itself if it fits.
+
+        Raises
+        ------
+        DoesNotFitError
+            It does not; says by how much, and the smallest change that fits.
+        """
+        from reckoner.predict.explain import smallest_change
+
+        if np.all(self.fits):
+            return self
+        device, memory = self.design.device, self.memory
+        if self.memory.flash is not None and np.any(memory.flash > (device.flash_bytes or math.inf)):
+            need, have, place = float(np.max(memory.flash)), device.flash_bytes, "of flash"
+        else:
+            need, have, place = float(np.max(self.memory_bytes)), device.memory_bytes, "of memory"
+        raise DoesNotFitError(
+            f"{self.design.model.name} needs {show(need, 'B', 4)} {place} on {device.name}, "
+            f"which has {show(have, 'B', 4)}; {smallest_change(self)}"
+        )
+
+    def to_dict(self, level: float = 0.9) -> dict[str, Any]:
+        """Plain values for JSON: the question, each metric with interval and unit, what binds, whether it fits.
+
+        Raises
+        ------
+        InputError
+            The question held arrays; use :func:`~reckoner.predict.sweep.sweep` for tables.
+        """
+        s, w = self.design.serving, self.workload
+        metrics: dict[str, Any] = {}
+        for name, unit in UNITS.items():
+            value = getattr(self, name)
+            if value is None:
+                metrics[name] = None
+                continue
+            if not isinstance(value, float):
+                raise InputError(f"{name} is an array of shape {np.shape(value)}; use sweep() for tables")
+            low, high = self.interval(name, level)
+            metrics[name] = {"value": value, "low": low, "high": high, "unit": unit}
+        return {
+            "model": self.design.model.name,
+            "device": self.design.device.name,
+            "serving": {
+                "weights": self.design.weights_format.name,
+                "kv": self.design.kv_format.name,
+                "compute": self.design.compute_dtype,
+                "batch": s.batch,
+                "tp": s.tp,
+                "pp": s.pp,
+                "ep": s.ep,
+                "replicas": s.replicas,
+                "engine": s.engine,
+                "engine_version": s.engine_version,
+                "scheduler": s.scheduler,
+            },
+            "workload": {
+                "prompt_tokens": w.prompt_tokens,
+                "output_tokens": w.output_tokens,
+                "requests_per_s": w.requests_per_s,
+                "prefix_hit": w.prefix_hit,
+            },
+            "level": level,
+            "metrics": metrics,
+            "memory": self.memory._asdict(),
+            "bound": self.bound,
+            "why": self.why(),
+            "fits": self.fits,
+            "headroom_bytes": self.headroom_bytes,
+            "efficiency": {"source": self.efficiency.source, "n": self.efficiency.n},
+        }
+
+    def _metric(self, name: str) -> Num:
+        if name not in UNITS:
+            raise UnknownNameError.of("metric", name, UNITS)
+        value: Num | None = getattr(self, name)
+        if value is None:
+            raise InputError(f"{name} is unknown: {self.design.device.name} has no power limit in the catalogue")
+        return value
+
+
+def predict(design: Design, workload: Workload | None = None, *, efficiency: Efficiency | None = None) -> Prediction:
+    """Predict what a design does with a workload.
+
+    Parameters
+    ----------
+    design : Design
+        Model, device and serving.
+    workload : Workload, optional
+        Requests; 1024 tokens in and 256 out by default.
+    efficiency : Efficiency, optional
+        What the deployment gets of the printed limits; by default what was learned for designs like it.
+
+    Returns
+    -------
+    Prediction
+        Broadcast over every numeric field of ``design.serving`` and ``workload``.
+
+    Raises
+    ------
+    MissingFigureError
+        The catalogue lacks a figure that this design needs; those present are listed.
+
+    Examples
+    --------
+    >>> from reckoner.catalogue.find import device, model
+    >>> design = Design(model=model("llama-3.1-8b"), device=device("h100"))
+    >>> predict(design).bound
+    'memory bandwidth'
+    """
+    asked = workload if workload is not None else _DEFAULT
+    numbers = numbers_of(design, asked)
+    plan = prepare(design)
+    assumed = efficiency if efficiency is not None else PRIOR
+    outcome = plan.outcome(numbers, assumed)
+    times, memory = outcome.times, outcome.memory
+    return Prediction(
+        design=design,
+        workload=asked,
+        efficiency=assumed,
+        ttft_s=times.ttft_s,
+        tpot_s=times.tpot_s,
+        e2e_s=times.e2e_s,
+        output_tokens_per_s=outcome.requests_per_s * numbers.output_tokens,
+        requests_per_s=outcome.requests_per_s,
+        memory_bytes=memory.total,
+        j_per_token=outcome.j_per_token,
+        memory=memory,
+        outcome=outcome,
+    )
+
+
+_DEFAULT = Workload()
+
+
+def metrics_of(outcome: Outcome, numbers: Numbers) -> dict[str, Floats | None]:
+    """Metrics by name, in the order of :data:`UNITS`."""
+    return {
+        "ttft_s": outcome.times.ttft_s,
+        "tpot_s": outcome.times.tpot_s,
+        "e2e_s": outcome.times.e2e_s,
+        "output_tokens_per_s": outcome.requests_per_s * numbers.output_tokens,
+        "requests_per_s": outcome.requests_per_s,
+        "memory_bytes": outcome.memory.total,
+        "j_per_token": outcome.j_per_token,
+    }
+
+
+def fits(design: Design, memory: Memory) -> bool | NDArray[np.bool_]:
+    """Whether each device has the memory, and the flash where weights live there."""
+    enough = memory.total <= design.device.memory_bytes
+    if design.device.flash_bytes is None:
+        return enough
+    return enough & (memory.flash <= design.device.flash_bytes)
+
+
+def shares_of(outcome: Outcome, output_tokens: Num) -> tuple[Floats, Floats, Floats, Floats]:
+    """Seconds of a request that each of :data:`BOUNDS` takes: its own prefill and its decode steps."""
+    own, step, steps = outcome.own, outcome.step, output_tokens - 1.0
+    return (
+        own.weights_s + own.kv_s + steps * (step.weights_s + step.kv_s),
+        own.compute_s + steps * step.compute_s,
+        own.link_s + steps * step.link_s,
+        own.layers_s + steps * step.layers_s,
+    )
+
+
+def bound_of(outcome: Outcome, output_tokens: Num) -> str | NDArray[np.str_]:
+    """Name the largest of :func:`shares_of`."""
+    shares = shares_of(outcome, output_tokens)
+    if all(isinstance(share, float) for share in shares):
+        return BOUNDS[shares.index(max(shares))]
+    names: NDArray[np.str_] = np.asarray(BOUNDS)[np.argmax(np.stack(np.broadcast_arrays(*shares)), axis=0)]
+    return names
