@@ -1,0 +1,406 @@
+"""What a run of cost curves gave, with the theory beside each point, as it is written to and read from files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import msgspec
+
+from reckoner.errors import DamagedError, InputError
+from reckoner.files import read_json, write_json
+from reckoner.measure.environment import Environment
+from reckoner.measure.fits import Crossover, Law, find_crossover, fit_law
+from reckoner.measure.latency_rounds import Journal
+from reckoner.measure.memory_point import MemoryPoint
+from reckoner.measure.protocol import Caution, Summary, sample_cautions, summarise
+from reckoner.measure.subjects import ModelInfo, Target
+from reckoner.physics import kvcache, transformer
+
+EXPERIMENT = "kv-cost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvesPlan:
+    """What is measured and how often: the one set of parameters of a run.
+
+    Attributes
+    ----------
+    s_points : tuple of int
+        Context lengths, ascending. [token]
+    repeats, warmups : int
+        Timed and untimed runs of each point.
+    fit_up_to : int
+        Largest context that the fits may see; the higher ones try the extrapolation. [token]
+    point_budget_s : float
+        Time that the repeats of one point may take; a point too slow for all of them gets fewer, at least one, and its
+        number says so. [s]
+    prefill_parameters : int
+        Decoders up to this size fill the cache by a real prefill when memory is measured; larger ones append keys and
+        values of their shape, which touches the same bytes without the arithmetic.
+    """
+
+    s_points: tuple[int, ...] = (8, 16, 32, 64, 128, 256, 512, 1024)
+    repeats: int = 100
+    warmups: int = 3
+    fit_up_to: int = 256
+    point_budget_s: float = 90.0
+    prefill_parameters: int = 10**12
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        for s in self.s_points:
+            if s < 1:
+                raise InputError(f"s_points holds {s}; a context has at least 1 token")
+        if list(self.s_points) != sorted(set(self.s_points)):
+            raise InputError(f"s_points is {list(self.s_points)}; give each context once, in ascending order")
+        fitted = sum(s <= self.fit_up_to for s in self.s_points)
+        if fitted < 3:
+            raise InputError(
+                f"fit_up_to is {self.fit_up_to} and leaves {fitted} of s_points for the fits; they need 3 or more"
+            )
+        if self.repeats < 1 or self.warmups < 0:
+            raise InputError(f"repeats is {self.repeats} and warmups {self.warmups}; at least 1 and 0")
+        if not self.point_budget_s > 0:
+            raise InputError(
+                f"point_budget_s is {self.point_budget_s}; give the repeats of a point some time, above 0 s"
+            )
+
+    @classmethod
+    def record(cls) -> CurvesPlan:
+        """The full run: 100 repeats a point, fewer only where they would take more than a minute and a half."""
+        return cls()
+
+    @classmethod
+    def demo(cls) -> CurvesPlan:
+        """About a minute on two cores for the tutor and the decoder of 100 M parameters on both engines."""
+        return cls(repeats=40, point_budget_s=0.25, prefill_parameters=20_000_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyPoint:
+    """One decode step at context ``s``, measured and in theory. [ms].
+
+    ``theory_ms_*`` are lower bounds by this machine's own copy bandwidth and matrix-product rate of the same run.
+    """
+
+    s: int
+    per_token_ms_with_cache: Summary
+    per_token_ms_without_cache: Summary
+    theory_ms_with_cache: float
+    theory_ms_without_cache: float
+    warmups_with_cache: int
+    warmups_without_cache: int
+    relative_logit_difference: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Theory:
+    """What the laws' coefficients should be, from sizes and two rates measured in the same run.
+
+    Attributes
+    ----------
+    copy_bytes_per_s, gemm_flop_per_s : float
+        Median rates of a large copy (read and written bytes) and of a float32 matrix product, one thread.
+    weight_ms : float
+        Weight bytes over the copy bandwidth; alpha is this and the overhead. [ms]
+    overhead_ms : float
+        The fitted alpha less ``weight_ms``; negative when weights come out of a cache faster than a copy moves. [ms]
+    beta_ms_per_token : float
+        Cache bytes of a token over the copy bandwidth. [ms/token]
+    b_ms_per_token, c_ms_per_token2 : float
+        Linear and quadratic part of the arithmetic without a cache, over the matrix-product rate.
+    quadratic_overtakes_s : float
+        Context at which the quadratic part of the arithmetic becomes the larger one. [token]
+    """
+
+    copy_bytes_per_s: float
+    gemm_flop_per_s: float
+    weight_ms: float
+    overhead_ms: float
+    beta_ms_per_token: float
+    b_ms_per_token: float
+    c_ms_per_token2: float
+    quadratic_overtakes_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryErrors:
+    """Largest relative differences over all points; None where the engine does not show the figure.
+
+    ``used`` compares the cache's own count with theory, ``pages`` the resident growth with the pages that hold it,
+    ``rss`` the resident growth with theory itself (large at short contexts: whole pages are the floor). On llama.cpp
+    ``rss`` compares differences between contexts, since compute buffers add a constant.
+    """
+
+    used: float | None
+    pages: float | None
+    rss: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetCurves:
+    """Both curves of one decoder on one engine."""
+
+    target: Target
+    model: ModelInfo
+    memory: tuple[MemoryPoint, ...]
+    memory_errors: MemoryErrors
+    latency: tuple[LatencyPoint, ...]
+    with_cache: Law
+    without_cache: Law
+    crossover: Crossover
+    theory: Theory
+    environment: Environment
+    pinned_core: int | None
+    processes: int
+    cautions: tuple[Caution, ...]
+
+    @property
+    def summary(self) -> dict[str, float | str | None]:
+        """The manifest's ``results_summary``."""
+        return {
+            # Whole pages are what theory can promise of a resident size; where pages cannot be told, the bytes are.
+            "memory_max_relative_error_to_theory": (
+                self.memory_errors.rss if self.memory_errors.pages is None else self.memory_errors.pages
+            ),
+            "memory_max_relative_error_rss_to_bytes": self.memory_errors.rss,
+            "memory_max_relative_error_cache_count": self.memory_errors.used,
+            "latency_with_cache_R2": self.with_cache.r2,
+            "latency_without_cache_R2": self.without_cache.r2,
+            "latency_with_cache_max_extrapolation_error": self.with_cache.max_extrapolation_error,
+            "latency_without_cache_max_extrapolation_error": self.without_cache.max_extrapolation_error,
+            "crossover_S": self.crossover.s,
+            "crossover": self.crossover.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvesResult:
+    """A finished run."""
+
+    date: str
+    key: str
+    plan: CurvesPlan
+    targets: tuple[TargetCurves, ...]
+
+    def write(self, out: Path) -> None:
+        """Write ``memory.json``, ``latency.json`` and, last, ``manifest.json``: a manifest means that all is there."""
+        latency, memory = [], []
+        for one in self.targets:
+            head = {"target": one.target.key, "model": one.model.name, "engine": one.target.engine}
+            memory.append({**head, "points": _plain(one.memory), "max_relative_errors": _plain(one.memory_errors)})
+            latency.append(
+                {
+                    **head,
+                    "points": _plain(one.latency),
+                    "with_cache": _plain(one.with_cache),
+                    "without_cache": _plain(one.without_cache),
+                    "crossover": _plain(one.crossover),
+                    "theory": _plain(one.theory),
+                    "cautions": _plain(one.cautions),
+                }
+            )
+        write_json(out / "memory.json", {"experiment": EXPERIMENT, "key": self.key, "targets": memory})
+        write_json(out / "latency.json", {"experiment": EXPERIMENT, "key": self.key, "targets": latency})
+        write_json(out / "manifest.json", self.manifest())
+
+    def manifest(self) -> dict[str, Any]:
+        """Where, when and how; the fields at the top are those of the first target."""
+        first = self.targets[0]
+        here = first.environment
+        return {
+            "experiment": EXPERIMENT,
+            "key": self.key,
+            "date": self.date,
+            "seed": self.plan.seed,
+            "versions": dict(here.versions),
+            "hardware": {
+                "cpu_model": here.cpu_model,
+                "cores_threads": f"{here.physical_cores or '?'}/{here.logical_cores}",
+                "ram_gib": here.ram_gib,
+                "cpu_governor_at_run": here.governor,
+            },
+            "environment": here.to_json(),
+            "model": _model(first.model),
+            "config": {
+                "S_points": list(self.plan.s_points),
+                "reps_per_point": self.plan.repeats,
+                "warmup_reps": self.plan.warmups,
+                **_plain(self.plan),
+            },
+            "results_summary": first.summary,
+            "targets": [
+                {
+                    "target": _plain(one.target),
+                    "model": _plain(one.model),
+                    "pinned_core": one.pinned_core,
+                    "processes": one.processes,
+                    "results_summary": one.summary,
+                }
+                for one in self.targets
+            ],
+        }
+
+    @classmethod
+    def read(cls, out: Path) -> CurvesResult:
+        """Read back what :meth:`write` wrote.
+
+        Raises
+        ------
+        InputError
+            There is no finished run in ``out``.
+        DamagedError
+            A file is damaged, or the three are not of one run.
+        """
+        manifest, memory, latency = (read_json(out / f"{name}.json") for name in ("manifest", "memory", "latency"))
+        try:
+            if not manifest["key"] == memory["key"] == latency["key"]:
+                raise DamagedError(
+                    f"{out}: manifest.json, memory.json and latency.json are of different runs; run anew"
+                )
+            environment = msgspec.convert(manifest["environment"], Environment)
+            targets = tuple(
+                TargetCurves(
+                    target=msgspec.convert(meta["target"], Target),
+                    model=msgspec.convert(meta["model"], ModelInfo),
+                    memory=msgspec.convert(held["points"], tuple[MemoryPoint, ...]),
+                    memory_errors=msgspec.convert(held["max_relative_errors"], MemoryErrors),
+                    latency=msgspec.convert(timed["points"], tuple[LatencyPoint, ...]),
+                    with_cache=msgspec.convert(timed["with_cache"], Law),
+                    without_cache=msgspec.convert(timed["without_cache"], Law),
+                    crossover=msgspec.convert(timed["crossover"], Crossover),
+                    theory=msgspec.convert(timed["theory"], Theory),
+                    environment=environment,
+                    pinned_core=meta["pinned_core"],
+                    processes=meta["processes"],
+                    cautions=msgspec.convert(timed["cautions"], tuple[Caution, ...]),
+                )
+                for meta, held, timed in zip(manifest["targets"], memory["targets"], latency["targets"], strict=True)
+            )
+            plan = msgspec.convert({name: manifest["config"][name] for name in CurvesPlan.__slots__}, CurvesPlan)
+            return cls(date=manifest["date"], key=manifest["key"], plan=plan, targets=targets)
+        except (KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
+            raise DamagedError(f"{out}: not a finished run of cost curves ({error}); measure anew") from error
+
+
+def combine(target: Target, plan: CurvesPlan, journal: Journal, memory: tuple[MemoryPoint, ...]) -> TargetCurves:
+    """Medians, fits, crossover and theory of one target from its raw samples.
+
+    Raises
+    ------
+    DamagedError
+        The journal is not a finished one.
+    """
+    model, environment = journal.model, journal.environment
+    if model is None or environment is None or not journal.finished:
+        raise DamagedError(f"the latency journal of {target.key} is not finished; delete it to measure anew")
+
+    def summaries(mode: str) -> list[Summary]:
+        return [summarise([1e3 * sample for sample in journal.samples[f"{mode}:{s}"]]) for s in plan.s_points]
+
+    cached, uncached = summaries("cached"), summaries("uncached")
+    with_cache = fit_law(
+        plan.s_points, [point.median for point in cached], ["alpha_ms", "beta_ms_per_token"], fit_up_to=plan.fit_up_to
+    )
+    without_cache = fit_law(
+        plan.s_points,
+        [point.median for point in uncached],
+        ["a_ms", "b_ms_per_token", "c_ms_per_token2"],
+        fit_up_to=plan.fit_up_to,
+    )
+    theory = _theory(model, journal, alpha_ms=with_cache.coefficients[0].value)
+    head_ms = 1e3 * float(transformer.linear_flops(model.hidden * model.vocab)) / theory.gemm_flop_per_s
+    cautions = list(journal.cautions)
+    for s, having, without in zip(plan.s_points, cached, uncached, strict=True):
+        cautions += sample_cautions(f"{target.key} at S={s} with cache", having)
+        cautions += sample_cautions(f"{target.key} at S={s} without cache", without)
+    return TargetCurves(
+        target=target,
+        model=model,
+        memory=memory,
+        memory_errors=_memory_errors(memory),
+        latency=tuple(
+            LatencyPoint(
+                s=s,
+                per_token_ms_with_cache=having,
+                per_token_ms_without_cache=without,
+                theory_ms_with_cache=theory.weight_ms + theory.beta_ms_per_token * s,
+                theory_ms_without_cache=head_ms
+                + theory.b_ms_per_token * (s + 1)
+                + theory.c_ms_per_token2 * (s + 1) ** 2,
+                warmups_with_cache=journal.warmups[f"cached:{s}"],
+                warmups_without_cache=journal.warmups[f"uncached:{s}"],
+                relative_logit_difference=journal.differences.get(str(s)),
+            )
+            for s, having, without in zip(plan.s_points, cached, uncached, strict=True)
+        ),
+        with_cache=with_cache,
+        without_cache=without_cache,
+        crossover=find_crossover(plan.s_points, cached, uncached),
+        theory=theory,
+        environment=environment,
+        pinned_core=journal.pinned_core,
+        processes=journal.processes,
+        cautions=tuple(cautions),
+    )
+
+
+def _theory(model: ModelInfo, journal: Journal, *, alpha_ms: float) -> Theory:
+    copy, gemm = median(journal.copy_bytes_per_s), median(journal.gemm_flop_per_s)
+    layer = transformer.attention_params(
+        model.hidden, model.n_heads, model.n_kv_heads, model.head_dim
+    ) + transformer.mlp_params(model.hidden, model.ffn)
+    kv = kvcache.bytes_per_token(model.n_layers, model.n_kv_heads, model.head_dim, model.kv_bytes_per_element)
+    b = transformer.linear_flops(model.n_layers * layer) / gemm
+    # Unmasked, as the seed's 4 L S^2 d: a dense block of scores is computed whole and masked afterwards.
+    c = transformer.attention_flops(model.n_layers, model.n_heads, model.head_dim, 1.0) / gemm
+    weight_ms = 1e3 * model.read_bytes / copy
+    return Theory(
+        copy_bytes_per_s=copy,
+        gemm_flop_per_s=gemm,
+        weight_ms=weight_ms,
+        overhead_ms=alpha_ms - weight_ms,
+        beta_ms_per_token=1e3 * float(kv) / copy,
+        b_ms_per_token=1e3 * float(b),
+        c_ms_per_token2=1e3 * float(c),
+        quadratic_overtakes_s=float(b / c),
+    )
+
+
+def _memory_errors(memory: tuple[MemoryPoint, ...]) -> MemoryErrors:
+    used = [abs(p.bytes_used / p.theory_bytes - 1) for p in memory if p.bytes_used is not None]
+    pages = [abs(p.rss_growth_bytes / p.page_bytes - 1) for p in memory if p.page_bytes]
+    if used:
+        rss = [abs(p.rss_growth_bytes / p.theory_bytes - 1) for p in memory]
+    else:
+        least = memory[0]
+        for point in memory:
+            if point.theory_bytes == least.theory_bytes and point.rss_growth_bytes < least.rss_growth_bytes:
+                least = point
+        rss = [
+            abs((p.rss_growth_bytes - least.rss_growth_bytes) / (p.theory_bytes - least.theory_bytes) - 1)
+            for p in memory
+            if p.theory_bytes > least.theory_bytes
+        ]
+    return MemoryErrors(used=max(used, default=None), pages=max(pages, default=None), rss=max(rss, default=None))
+
+
+def _model(model: ModelInfo) -> dict[str, Any]:
+    """The model under the seed's symbols."""
+    return {
+        "name": model.name,
+        "L": model.n_layers,
+        "H": model.n_heads,
+        "H_kv": model.n_kv_heads,
+        "d_h": model.head_dim,
+        "S_max": model.s_max,
+        "dtype": model.dtype,
+        **_plain(model),
+    }
+
+
+def _plain(value: object) -> Any:
+    return msgspec.to_builtins(value)
