@@ -11,7 +11,7 @@ from reckoner.finops.inputs import freeze_inputs, load_inputs, parse_inputs
 def test_a_whole_file_is_read_with_its_versions_in_order(tmp_path):
     inputs = freeze_inputs(tmp_path / "cost_inputs.json", worlds.usual())
     assert [model.semver for model in inputs.models] == ["v0.1.0", "v0.2.0", "v0.3.0"]
-    assert inputs.models[0].throughput.request_tokens == (12.0, 8.0)
+    assert inputs.request_tokens == (12.0, 8.0)
     assert inputs.sha256 == parse_inputs(worlds.usual()).sha256
     assert load_inputs(tmp_path / "cost_inputs.json") == inputs
 

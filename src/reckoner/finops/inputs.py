@@ -82,15 +82,6 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     batch: int = 1
     utilisation: float = 1.0
 
-    @property
-    def request_tokens(self) -> tuple[float, float] | None:
-        """Mean prompt tokens and new tokens of one request of the test; None where its repeats are not recorded."""
-        requests = sum(repeat.requests for repeat in self.repeats)
-        if requests < 1:
-            return None
-        prompt = sum(repeat.prompt_tokens for repeat in self.repeats)
-        return prompt / requests, sum(repeat.new_tokens for repeat in self.repeats) / requests
-
 
 class _Model(msgspec.Struct, frozen=True, kw_only=True):
     semver: str
@@ -155,6 +146,20 @@ class CostInputs:
     choice_options: int | None
     models: tuple[Candidate, ...]
     sha256: str
+
+    @property
+    def request_tokens(self) -> tuple[float, float] | None:
+        """Mean prompt tokens and new tokens of one request of the throughput test.
+
+        Over all versions together, so that every row is priced on the same request; None where a version's repeats are
+        not recorded.
+        """
+        repeats = [repeat for model in self.models for repeat in model.throughput.repeats]
+        requests = sum(repeat.requests for repeat in repeats)
+        if requests < 1 or not all(model.throughput.repeats for model in self.models):
+            return None
+        prompt = sum(repeat.prompt_tokens for repeat in repeats)
+        return prompt / requests, sum(repeat.new_tokens for repeat in repeats) / requests
 
     def model(self, name: str) -> Candidate:
         """The version that a semver, a digest or its first digits (at least 8) name.

@@ -41,7 +41,7 @@ class Row:
     cpqu : float or None
         None where the version is not deployment-ready. [USD/1000 token]
     usd_per_request : float or None
-        Prompt and answer of a mean request of the throughput test, each at its own speed. [USD/request]
+        Prompt and answer of the test's mean request, the same for all rows, each at its own speed. [USD/request]
     usd_per_accepted, usd_with_errors : float or None
         Per answer, with wrong ones asked again, and with wrong ones priced. [USD/answer]
     """
@@ -178,6 +178,12 @@ def advise(table: CostTable) -> Advice:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RequestCost:
+    usd: float
+    interval: Interval | None
+
+
 def _row(inputs: CostInputs, model: Candidate) -> Row:
     graded = model.report.accuracy
     accuracy = Interval(value=graded.accuracy, low=graded.low, high=graded.high)
@@ -187,8 +193,7 @@ def _row(inputs: CostInputs, model: Candidate) -> Row:
     unit = cpqu(cost, accuracy.value)
     speeds = speed_interval(model.throughput.tokens_per_s)
     costs = None if speeds is None else inverse(speeds, rate / 3.6)
-    request = _usd_per_request(rate, model.throughput)
-    requests = _request_interval(rate, model.throughput)
+    request = _request_cost(rate, inputs.request_tokens, model.throughput)
     return Row(
         model=model,
         accuracy=_rounded(accuracy),
@@ -199,54 +204,41 @@ def _row(inputs: CostInputs, model: Candidate) -> Row:
         usd_per_1k_interval=None if costs is None else _rounded(costs),
         cpqu=_significant(unit),
         cpqu_interval=None if unit is None or costs is None else _rounded_or_none(ratio(costs, accuracy)),
-        usd_per_request=_significant(request),
-        usd_per_accepted=None if request is None else _significant(usd_per_accepted(request, accuracy.value)),
+        usd_per_request=None if request is None else _digits(request.usd),
+        usd_per_accepted=None if request is None else _significant(usd_per_accepted(request.usd, accuracy.value)),
         usd_per_accepted_interval=None
-        if requests is None or accuracy.value == 0
-        else _rounded_or_none(ratio(requests, accuracy)),
+        if request is None or request.interval is None
+        else _rounded_or_none(ratio(request.interval, accuracy)),
         usd_with_errors=None
         if request is None
-        else _digits(usd_with_errors(request, accuracy.value, inputs.usd_per_error)),
+        else _digits(usd_with_errors(request.usd, accuracy.value, inputs.usd_per_error)),
     )
 
 
-def _usd_per_request(rate: float, speed: Throughput) -> float | None:
-    """Cost of a mean request of the test; None where prefill, decode or the sizes of requests were not recorded."""
-    if speed.request_tokens is None or speed.prefill_tokens_per_s is None or speed.decode_tokens_per_s is None:
-        return None
-    prompt_tokens, output_tokens = speed.request_tokens
-    return usd_per_request(
-        rate,
-        prompt_tokens=prompt_tokens,
-        output_tokens=output_tokens,
-        prefill_tokens_per_s=speed.prefill_tokens_per_s.median,
-        decode_tokens_per_s=speed.decode_tokens_per_s.median,
-    )
+def _request_cost(rate: float, tokens: tuple[float, float] | None, speed: Throughput) -> _RequestCost | None:
+    """Cost of a request of this many prompt and new tokens; None where a speed or the tokens were not recorded.
 
-
-def _request_interval(rate: float, speed: Throughput) -> Interval | None:
-    """Interval of the cost of a request: both speeds at their slow ends, both at their fast ends.
-
-    One machine's prefill and decode are slowed by the same neighbours, so their ends are taken together.
+    One machine's prefill and decode are slowed by the same neighbours, so the ends of their intervals are taken
+    together: both slow, both fast.
     """
-    middle = _usd_per_request(rate, speed)
     prefill, decode = speed.prefill_tokens_per_s, speed.decode_tokens_per_s
-    if middle is None or speed.request_tokens is None or prefill is None or decode is None:
+    if tokens is None or prefill is None or decode is None:
         return None
-    if prefill.low is None or prefill.high is None or decode.low is None or decode.high is None:
-        return None
-    prompt_tokens, output_tokens = speed.request_tokens
-    low, high = (
-        usd_per_request(
+
+    def at(prefill_tokens_per_s: float, decode_tokens_per_s: float) -> float:
+        return usd_per_request(
             rate,
-            prompt_tokens=prompt_tokens,
-            output_tokens=output_tokens,
-            prefill_tokens_per_s=prefill_end,
-            decode_tokens_per_s=decode_end,
+            prompt_tokens=tokens[0],
+            output_tokens=tokens[1],
+            prefill_tokens_per_s=prefill_tokens_per_s,
+            decode_tokens_per_s=decode_tokens_per_s,
         )
-        for prefill_end, decode_end in ((prefill.high, decode.high), (prefill.low, decode.low))
-    )
-    return Interval(value=middle, low=low, high=high)
+
+    middle = at(prefill.median, decode.median)
+    if prefill.low is None or prefill.high is None or decode.low is None or decode.high is None:
+        return _RequestCost(usd=middle, interval=None)
+    ends = Interval(value=middle, low=at(prefill.high, decode.high), high=at(prefill.low, decode.low))
+    return _RequestCost(usd=middle, interval=ends)
 
 
 def _digits(value: float) -> float:

@@ -175,11 +175,13 @@ def _facts(table: CostTable) -> str:
     batches = sorted({row.model.throughput.batch for row in table.rows})
     busy = sorted({row.model.throughput.utilisation for row in table.rows})
     engines = sorted({row.model.engine for row in table.rows})
+    graders = sorted({row.model.report.engine for row in table.rows})
     lines = [
-        f"**Rate:** ${number(inputs.rate.usd_per_hour)} per hour. {_sentence(inputs.rate.comment)} "
+        f"**Rate:** ${number(inputs.rate.usd_per_hour)} per hour: {_sentence(inputs.rate.comment)} "
         f"Source: {_sentence(inputs.rate.source)}",
         f"**Evaluation set:** `{inputs.eval_set_hash}`, {listed(map(str, sizes))} core items, the same for every row.",
-        f"**Engine:** {listed(engines)}; batch {listed(map(str, batches))}, utilisation "
+        f"**Engines:** throughput on {listed(engines)}, answers from {listed(graders)}; "
+        f"batch {listed(map(str, batches))}, utilisation "
         f"{listed(f'{share:.0%}' for share in busy)}.",
         *_method(inputs.throughput_method),
         "**Formulas:** $/1k tokens = rate / (tokens/s × 3.6); CpQU = $/1k tokens / accuracy; below an accuracy of "
@@ -212,14 +214,13 @@ def interval_note(table: CostTable) -> str:
 
 def answer_note(table: CostTable) -> str:
     """What a request is, and what happens to wrong answers."""
-    sizes = [row.model.throughput.request_tokens for row in table.rows]
     said = []
-    known = sorted({(round(size[0], 1), round(size[1], 1)) for size in sizes if size is not None})
-    if known:
-        shown = listed(f"{number(prompt)} prompt and {number(new)} new tokens" for prompt, new in known)
-        said += [f"A request is the mean one of the throughput test: {shown}."]
-    if len([size for size in sizes if size is not None]) < len(sizes):
-        said += ["A dash stands where the inputs do not record the sizes of requests."]
+    tokens = table.inputs.request_tokens
+    if tokens is not None:
+        prompt, new = (number(round(count, 1)) for count in tokens)
+        said += [f"A request is the mean one of the throughput test: {prompt} prompt and {new} new tokens."]
+    if any(row.usd_per_request is None for row in table.rows):
+        said += ["A dash stands where the inputs do not record the requests or their two speeds."]
     said += [
         "Accepted: wrong answers are detected and asked again (cost / accuracy). Priced: they are not detected, and "
         f"each costs ${number(table.inputs.usd_per_error)}, an assumption to replace by your own figure."

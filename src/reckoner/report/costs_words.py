@@ -43,8 +43,7 @@ def best_accuracy(table: CostTable) -> str:
     said += [_lora_verdict(table, best)]
     cheap = table.ready[0] if table.ready else None
     if len(best) == 1 and cheap is not None and cheap is not top and cheap.cpqu and top.cpqu:
-        times = number(top.cpqu / cheap.cpqu, 3)
-        said += [f"Its CpQU is {cpqu_of(table, top)}, {times} times that of {name_of(cheap)}."]
+        said += [f"Its CpQU is {cpqu_of(table, top)}, {top.cpqu / cheap.cpqu:.2f} times that of {name_of(cheap)}."]
     if rest:
         difference = accuracy_difference(top.model, rest[0].model)
         said += [f"The lead over {name_of(rest[0])} is {_points(difference)}: {_verdict(difference)}."]
@@ -184,7 +183,7 @@ def _against_runner_up(best: Row, runner: Row) -> str:
             "too few repeats for an interval."
         )
     else:
-        span = f"{number(times.value, 3)} [{number(times.low, 3)}, {number(times.high, 3)}]"
+        span = f"{times.value:.2f} [{times.low:.2f}, {times.high:.2f}]"
         told = _told(not times.low <= 1 <= times.high)
         said = f"The runner-up, {name_of(runner)}, costs {span} times as much per unit of quality: {told}."
     difference = accuracy_difference(best.model, runner.model)
@@ -202,7 +201,7 @@ def _int8_verdict(table: CostTable, best: Row) -> str:
         return ""
     if best in quantised:
         return "It is the INT8 version, as usual."
-    return f"It is not the INT8 version, {listed(name_of(row) for row in quantised)}, as it usually would be."
+    return f"It is not the INT8 version, {listed(name_of(row) for row in quantised)}, which usually has it."
 
 
 def _lora_verdict(table: CostTable, best: Sequence[Row]) -> str:
@@ -211,9 +210,9 @@ def _lora_verdict(table: CostTable, best: Sequence[Row]) -> str:
         return ""
     among = "It is" if len(best) == 1 else "Among them is"
     if any(row in adapted for row in best):
-        return f"{among} the LoRA version, as its training intends."
+        return f"{among} the LoRA version, which was trained for it."
     none = "It is not" if len(best) == 1 else "Among them is not"
-    return f"{none} the LoRA version, {listed(name_of(row) for row in adapted)}, though its training intends that."
+    return f"{none} the LoRA version, {listed(name_of(row) for row in adapted)}, which was trained for it."
 
 
 def _verdict(difference: Difference) -> str:
