@@ -1,8 +1,8 @@
 """Reads catalogue files one entry at a time: names by a text scan, an entry parsed only when it is asked for.
 
 A catalogue file is TOML in which each entry is one top-level table ``[name]`` and ``aliases`` is an array of plain
-strings on one line. Parsing all entries takes tens of milliseconds and a lookup needs one of them, so the text is cut at its
-headers first. A test holds this cut equal to a whole parse of each file.
+strings on one line. Parsing all entries takes tens of milliseconds and a lookup needs one of them, so the text
+is cut at its headers first. A test holds this cut equal to a whole parse of each file.
 """
 
 from __future__ import annotations

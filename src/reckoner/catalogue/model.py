@@ -38,6 +38,8 @@ class Attention:
         Tokens a layer can look back at; None for all.
     latent_dim : int
         Elements that latent attention (MLA) caches in place of keys and values; 0 without [1]_.
+    stores : bool
+        False where a layer reads the cache of an earlier one and adds nothing to it.
 
     References
     ----------
@@ -51,10 +53,13 @@ class Attention:
     value_dim: int
     window: int | None = None
     latent_dim: int = 0
+    stores: bool = True
 
     @property
     def kv_elements_per_token(self) -> int:
         """Elements that one token adds to the cache of one such layer."""
+        if not self.stores:
+            return 0
         return self.latent_dim or self.n_kv_heads * (self.head_dim + self.value_dim)
 
 

@@ -17,6 +17,14 @@ from reckoner.errors import ReckonerError
 
 # verb -> (module:command, the one-line help shown in the listing); a test holds each line equal to the command's own.
 COMMANDS: dict[str, tuple[str, str]] = {
+    "devices": (
+        "reckoner.cli.devices:command",
+        "List devices with dense peaks, or show one with source, date and prices.",
+    ),
+    "models": (
+        "reckoner.cli.models:command",
+        "List built-in models, or show one (or a config.json) with exact counts.",
+    ),
     "registry": (
         "reckoner.cli.registry:command",
         "Keep model versions by content: register, name, withdraw, verify.",

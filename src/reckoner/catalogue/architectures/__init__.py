@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reckoner.catalogue.architectures import decoder, gpt, latent, moe, recurrent
+from reckoner.catalogue.architectures import decoder, gemma, gpt, latent, moe, recurrent
 from reckoner.catalogue.architectures._fields import Fields
 from reckoner.catalogue.model import Model
 from reckoner.errors import InputError, UnknownNameError
@@ -15,6 +15,7 @@ from reckoner.files import read_json
 
 BUILDERS: dict[str, Callable[[Fields, str], Model]] = {
     **decoder.BUILDERS,
+    **gemma.BUILDERS,
     **gpt.BUILDERS,
     **latent.BUILDERS,
     **moe.BUILDERS,

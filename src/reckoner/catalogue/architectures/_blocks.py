@@ -96,7 +96,7 @@ def _merged(groups: Sequence[Attention]) -> tuple[Attention, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ends:
-    """What stands before and after the layers."""
+    """What stands before and after the layers; ``streams`` counts projections that mix residual streams."""
 
     hidden: int
     vocab: int
@@ -106,6 +106,7 @@ class Ends:
     embedding_width: int | None = None
     embedding_extra: int = 0
     head_bias: bool = False
+    streams: int = 0
 
 
 def assemble(c: Fields, architecture: str, ends: Ends, blocks: Sequence[Block], latent: Latent | None = None) -> Model:
@@ -116,6 +117,7 @@ def assemble(c: Fields, architecture: str, ends: Ends, blocks: Sequence[Block], 
     parts["position"] = ends.position
     parts["norm"] = ends.norm + sum(block.norm for block in blocks)
     parts["lm_head"] = (0 if ends.tied else ends.vocab * width) + (ends.vocab if ends.head_bias else 0)
+    parts["mlp"] = ends.streams
     attention: list[Attention] = []
     states: list[State] = []
     experts: list[Experts] = []

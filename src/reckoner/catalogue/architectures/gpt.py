@@ -219,6 +219,19 @@ def _phi(c: Fields, kind: str) -> Model:
     return assemble(c, kind, end, [block] * n_layers)
 
 
+def _phi3small(c: Fields, kind: str) -> Model:
+    """Phi-3 small: everything biased, gated MLP, tied embedding."""
+    hidden, n_layers = c.integer("hidden_size"), c.integer("num_hidden_layers")
+    n_heads, width = c.heads(hidden)
+    block = Block(
+        mixers=(attend(hidden, (n_heads, c.kv_heads(n_heads), width), qkv_bias=True, out_bias=True),),
+        ffn=dense(hidden, c.integer("ff_intermediate_size", "intermediate_size"), bias=True),
+        norm=4 * hidden,
+    )
+    end = Ends(hidden=hidden, vocab=c.integer("vocab_size"), tied=True, norm=2 * hidden)
+    return assemble(c, kind, end, [block] * n_layers)
+
+
 BUILDERS: dict[str, Callable[[Fields, str], Model]] = {
     "gpt2": _gpt2,
     "gpt_bigcode": _gpt2,
@@ -234,4 +247,5 @@ BUILDERS: dict[str, Callable[[Fields, str], Model]] = {
     "opt": _opt,
     "xglm": _xglm,
     "phi": _phi,
+    "phi3small": _phi3small,
 }

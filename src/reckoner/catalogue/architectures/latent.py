@@ -62,5 +62,5 @@ def _deepseek(c: Fields, kind: str) -> Model:
 
 
 BUILDERS: dict[str, Callable[[Fields, str], Model]] = dict.fromkeys(
-    ("deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2", "glm4_moe_lite", "glm_moe_dsa"), _deepseek
+    ("deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2", "kimi_k25", "glm4_moe_lite", "glm_moe_dsa"), _deepseek
 )

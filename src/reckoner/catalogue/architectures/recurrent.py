@@ -196,17 +196,39 @@ def _nemotron_h(c: Fields, kind: str) -> Model:
         else:
             n_experts, width = c.integer("n_routed_experts"), c.integer("moe_intermediate_size")
             shared = c.integer("moe_shared_expert_intermediate_size", default=0, minimum=0)
+            # Nemotron 3 Super routes in a narrower space, reached by one projection down and one up
+            inside = c.integer("moe_latent_size", default=hidden)
+            down_up = 2 * hidden * inside if inside != hidden else 0
             ffn = routed(
                 hidden,
                 width,
                 n_experts,
                 active(c, n_experts, "num_experts_per_tok"),
                 router=hidden * n_experts + n_experts,
-                shared=mlp(hidden, shared, gated=False) if shared else 0,
-                each=mlp(hidden, width, gated=False),
+                shared=(mlp(hidden, shared, gated=False) if shared else 0) + down_up,
+                each=mlp(inside, width, gated=False),
             )
             block_of[letter] = Block(ffn=ffn, norm=hidden)
     return assemble(c, kind, ends(c, Dialect()), [block_of[letter] for letter in pattern])
+
+
+def _rwkv4(c: Fields, kind: str) -> Model:
+    """RWKV-4: time mixing with four square projections, channel mixing with a squared ReLU; arXiv:2305.13048."""
+    hidden, n_layers = c.integer("hidden_size"), c.integer("num_hidden_layers")
+    inner = c.integer("attention_hidden_size", default=hidden)
+    width = c.integer("intermediate_size", default=4 * hidden)
+    # decay and first-token bonus of the inner width, three interpolation vectors
+    time = Mixer(
+        weights=4 * hidden * inner + 2 * inner + 3 * hidden,
+        # numerator, denominator and running maximum; the last token for each of the two mixings
+        state=State(n_layers=1, elements_per_layer=3 * inner, conv_elements_per_layer=2 * hidden, kind="rwkv4"),
+    )
+    channel = Ffn(mlp=2 * hidden * width + hidden * hidden + 2 * hidden, width=width)
+    block = Block(mixers=(time,), ffn=channel, norm=4 * hidden)
+    vocab, tied = c.integer("vocab_size"), c.flag("tie_word_embeddings", default=False)
+    # one more norm before the first layer
+    end = Ends(hidden=hidden, vocab=vocab, tied=tied, norm=4 * hidden)
+    return assemble(c, kind, end, [block] * n_layers)
 
 
 def _delta(c: Fields, hidden: int) -> Mixer:
@@ -258,5 +280,6 @@ BUILDERS: dict[str, Callable[[Fields, str], Model]] = {
     "jamba": _jamba,
     **dict.fromkeys(("bamba", "granitemoehybrid"), _bamba),
     "nemotron_h": _nemotron_h,
+    "rwkv": _rwkv4,
     **dict.fromkeys(("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"), _qwen3_next),
 }
