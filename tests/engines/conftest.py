@@ -1,5 +1,3 @@
-import json
-
 import pytest
 from safetensors.numpy import save_file
 
@@ -43,7 +41,3 @@ def folder(tmp_path, small):
             pairs[f"{stem}.lora_B.weight"] = rng.standard_normal((out, 4), np.float32) * np.float32(0.3)
     save_file(pairs, tmp_path / "adapter_model.safetensors")
     return tmp_path
-
-
-def edit_json(path, **changes):
-    write_json(path, {**json.loads(path.read_text()), **changes})
