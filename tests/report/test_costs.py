@@ -1,7 +1,10 @@
 """COSTS.md: every world's words against its golden file, and the command that writes them."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ from reckoner.errors import DamagedError, InputError, MixedSetsError, ReckonerEr
 from reckoner.files import write_json
 from reckoner.finops.inputs import parse_inputs
 from reckoner.finops.table import derive
-from reckoner.report.costs import costs_markdown, stale_files, write_costs
+from reckoner.report.costs import costs_markdown, derive_files, stale_files, write_costs
 from reckoner.report.costs_words import caveat
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "finops"
@@ -115,21 +118,37 @@ def test_a_truncated_inputs_file_harms_nothing_already_written(tmp_path):
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_a_full_disk_leaves_the_old_table_whole(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("fault", "seen"),
+    [(OSError(28, "No space left on device"), ReckonerError), (KeyboardInterrupt(), KeyboardInterrupt)],
+)
+def test_a_full_disk_or_ctrl_c_while_writing_leaves_the_old_table_whole(fault, seen, tmp_path, monkeypatch):
     freeze(tmp_path)
     before = {path: path.read_bytes() for path in write_costs(tmp_path, tmp_path / "COSTS.md")}
     content = usual()
     content["rate"]["usd_per_hour"] = 0.1
     freeze(tmp_path, content)
 
-    def full(*_):
-        raise OSError(28, "No space left on device")
+    def fail(*_):
+        raise fault
 
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(ReckonerError, match="No space left"):
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(seen):
         write_costs(tmp_path, tmp_path / "COSTS.md")
     assert {path: path.read_bytes() for path in before} == before
     assert not list(tmp_path.glob(".*.part"))
+
+
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_another_process_with_another_hash_seed_and_locale_gives_the_same_bytes(seed, tmp_path):
+    freeze(tmp_path)
+    here = derive_files(tmp_path, tmp_path / "COSTS.md")
+    code = (
+        "import sys; from reckoner.report.costs import write_costs; write_costs(sys.argv[1], sys.argv[1] + '/COSTS.md')"
+    )
+    surroundings = {**os.environ, "PYTHONHASHSEED": seed, "LC_ALL": "C", "PYTHONUTF8": "0"}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, env=surroundings)
+    assert {path: path.read_bytes() for path in here} == {path: text.encode() for path, text in here.items()}
 
 
 def run(*args):

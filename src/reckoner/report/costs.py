@@ -133,11 +133,11 @@ def interval_table(table: CostTable) -> Table:
             (
                 row.model.semver,
                 row.model.report.accuracy.n,
-                _span(row.accuracy.value, row.accuracy, 3),
+                span(row.accuracy.value, row.accuracy, 3),
                 "–" if row.chance_corrected is None else f"{row.chance_corrected:.3f}",
                 _speed(row.model.throughput.tokens_per_s),
-                _span(row.usd_per_1k_tokens, row.usd_per_1k_interval, decimals),
-                NOT_READY if row.cpqu is None else _span(row.cpqu, row.cpqu_interval, decimals),
+                span(row.usd_per_1k_tokens, row.usd_per_1k_interval, decimals),
+                NOT_READY if row.cpqu is None else span(row.cpqu, row.cpqu_interval, decimals),
             )
             for row in table.rows
         ),
@@ -177,7 +177,7 @@ def _facts(table: CostTable) -> str:
     engines = sorted({row.model.engine for row in table.rows})
     graders = sorted({row.model.report.engine for row in table.rows})
     lines = [
-        f"**Rate:** ${number(inputs.rate.usd_per_hour)} per hour: {_sentence(inputs.rate.comment)} "
+        f"**Rate:** ${number(inputs.rate.usd_per_hour)} per hour ({inputs.rate.comment.strip().rstrip('.')}). "
         f"Source: {_sentence(inputs.rate.source)}",
         f"**Evaluation set:** `{inputs.eval_set_hash}`, {listed(map(str, sizes))} core items, the same for every row.",
         f"**Engines:** throughput on {listed(engines)}, answers from {listed(graders)}; "
@@ -228,7 +228,12 @@ def answer_note(table: CostTable) -> str:
     return " ".join(said)
 
 
-def _span(value: float, interval: Interval | None, decimals: int) -> str:
+def span(value: float, interval: Interval | None, decimals: int) -> str:
+    """A figure and its interval, all to the same decimals.
+
+    >>> span(0.9, Interval(value=0.9, low=0.85, high=0.93), 3)
+    '0.900 [0.850, 0.930]'
+    """
     text = f"{value:.{decimals}f}"
     return text if interval is None else f"{text} [{interval.low:.{decimals}f}, {interval.high:.{decimals}f}]"
 

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from reckoner.evaluate.report import Report
+from reckoner.finops.cost import Interval
 from reckoner.finops.inputs import parse_inputs
 from reckoner.finops.table import CostTable, derive
-from reckoner.report.costs import answer_note, answer_table, interval_note, interval_table, seed_table
+from reckoner.report.costs import answer_note, answer_table, interval_note, interval_table, seed_table, span
 from reckoner.report.costs_words import best_accuracy, best_cpqu, caveat, limits, recommendation
 from reckoner.report.demo_figures import accuracy_chart, prefill_chart, price_chart, speed_chart, tense_chart
 from reckoner.report.lineage import lineage_drawing
 from reckoner.report.page import Section, page
-from reckoner.report.tables import Estimate, Table
+from reckoner.report.tables import Table
 
 TITLE = "What it costs to serve the grammar tutor"
 
@@ -79,7 +80,7 @@ def _accuracy(reports: Mapping[str, Report]) -> Section:
         rows.append(
             (
                 semver,
-                Estimate(value=graded.accuracy, low=graded.low, high=graded.high),
+                span(graded.accuracy, Interval(value=graded.accuracy, low=graded.low, high=graded.high), 3),
                 graded.correct,
                 graded.n,
                 report.ece,

@@ -107,7 +107,7 @@ def _trace(chart: Chart, series: Series, index: int, dark: bool) -> dict[str, An
         trace |= {
             "type": "scatter",
             "mode": modes.get(series.style, "lines"),
-            "marker": {"color": colour, "symbol": look.plotly_symbol, "size": 9},
+            "marker": {"color": colour, "symbol": look.plotly_symbol, "size": 10},
             "line": {
                 "color": colour,
                 "dash": "dot" if series.style == "dotted" else look.plotly_dash,
