@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from reckoner.report.chart import Annotation, Chart, Series
 from reckoner.report.tables import number
 from reckoner.report.theme import FONT, GRID_LIGHT, INK_LIGHT, MANY_TICKS, PAPER_LIGHT, PNG_DPI, PNG_SIZE_IN, tone
 
+_LETTERS = 80  # fit side by side under the axis at this size and font: tried
 _DODGE = 0.8  # share of a category's width that its series fill together: our own choice
 
 
@@ -180,9 +182,11 @@ def _ticks(axes: Any, chart: Chart) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(plain))
     if chart.categories:
         axes.set_xlim(-0.55, len(chart.categories) - 0.45)
-        axes.set_xticks(range(len(chart.categories)), chart.categories)
+        room = max(_LETTERS // len(chart.categories), 1)
+        names = [textwrap.fill(name, room, break_long_words=False) for name in chart.categories]
+        axes.set_xticks(range(len(names)), names)
         axes.grid(visible=False, axis="x")
-        if max(len(name) for name in chart.categories) * len(chart.categories) > 80:
+        if max(len(line) for name in names for line in name.splitlines()) > room:
             axes.tick_params(axis="x", rotation=30)
     elif chart.log_x:
         values = sorted({float(x) for series in chart.series for x in series.x})
