@@ -16,7 +16,7 @@ from reckoner.measure.fits import Crossover, Law, find_crossover, fit_law
 from reckoner.measure.latency_rounds import Journal
 from reckoner.measure.memory_point import MemoryPoint
 from reckoner.measure.protocol import Caution, Summary, sample_cautions, summarise
-from reckoner.measure.subjects import ModelInfo, Target
+from reckoner.measure.subjects import ModelInfo, TargetId
 from reckoner.physics import kvcache, transformer
 
 EXPERIMENT = "kv-cost"
@@ -144,7 +144,7 @@ class MemoryErrors:
 class TargetCurves:
     """Both curves of one decoder on one engine."""
 
-    target: Target
+    target: TargetId
     model: ModelInfo
     memory: tuple[MemoryPoint, ...]
     memory_errors: MemoryErrors
@@ -264,7 +264,7 @@ class CurvesResult:
             environment = msgspec.convert(manifest["environment"], Environment)
             targets = tuple(
                 TargetCurves(
-                    target=msgspec.convert(meta["target"], Target),
+                    target=msgspec.convert(meta["target"], TargetId),
                     model=msgspec.convert(meta["model"], ModelInfo),
                     memory=msgspec.convert(held["points"], tuple[MemoryPoint, ...]),
                     memory_errors=msgspec.convert(held["max_relative_errors"], MemoryErrors),
@@ -286,7 +286,7 @@ class CurvesResult:
             raise DamagedError(f"{out}: not a finished run of cost curves ({error}); measure anew") from error
 
 
-def combine(target: Target, plan: CurvesPlan, journal: Journal, memory: tuple[MemoryPoint, ...]) -> TargetCurves:
+def combine(target: TargetId, plan: CurvesPlan, journal: Journal, memory: tuple[MemoryPoint, ...]) -> TargetCurves:
     """Medians, fits, crossover and theory of one target from its raw samples.
 
     Raises

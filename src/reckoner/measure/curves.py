@@ -14,12 +14,12 @@ from typing import Any
 import msgspec
 
 from reckoner.errors import EngineError, InputError
-from reckoner.files import canonical_json, read_json, sha256, sha256_file, write_json
+from reckoner.files import canonical_json, read_json, sha256, write_json
 from reckoner.measure.curve_results import CurvesPlan, CurvesResult, TargetCurves, combine
 from reckoner.measure.environment import THREAD_VARIABLES, fingerprint
 from reckoner.measure.latency_rounds import Journal, LatencySpec
 from reckoner.measure.memory_point import ENVIRONMENT, MemoryPoint, MemorySpec
-from reckoner.measure.subjects import ModelInfo, Target
+from reckoner.measure.subjects import ModelInfo, Target, TargetId
 
 WORK = "curves-work"
 _MEMORY_SHARE = 0.25  # of a target's progress: about what its memory points take in the demo
@@ -55,23 +55,24 @@ def run_curves(
     """
     if not targets:
         raise InputError("targets is empty; give at least one decoder and engine to measure")
-    keys = [target.key for target in targets]
-    if len(set(keys)) < len(keys):
-        raise InputError(f"targets are {', '.join(keys)}; give each decoder and engine once")
-    key = _key(targets, plan)
+    identities = [target.identity() for target in targets]
+    names = [identity.key for identity in identities]
+    if len(set(names)) < len(names):
+        raise InputError(f"targets are {', '.join(names)}; give each decoder and engine once")
+    key = _key(identities, plan)
     if (out / "manifest.json").exists():
         finished = _finished(out, key)
         if finished is not None:
             return finished
     work = out / WORK / key
     curves = []
-    for index, target in enumerate(targets):
+    for index, (target, identity) in enumerate(zip(targets, identities, strict=True)):
 
         def tell(share: float, index: int = index) -> None:
             if progress is not None:
                 progress((index + share) / len(targets))
 
-        curves.append(_measure(target, plan, work / target.key, tell))
+        curves.append(_measure(target, identity, plan, work / identity.key, tell))
         tell(1.0)
     result = CurvesResult(date=time.strftime("%Y-%m-%d"), key=key, plan=plan, targets=tuple(curves))
     result.write(out)
@@ -86,24 +87,16 @@ def _finished(out: Path, key: str) -> CurvesResult | None:
     return CurvesResult.read(out)
 
 
-def _key(targets: Sequence[Target], plan: CurvesPlan) -> str:
+def _key(identities: Sequence[TargetId], plan: CurvesPlan) -> str:
     """Digest of all that decides the figures but chance: plan, weights, machine, versions."""
-    content = []
-    for target in targets:
-        described = msgspec.to_builtins(target)
-        if target.folder is not None:
-            folder = Path(target.folder)
-            if not (folder / "config.json").is_file():
-                raise InputError(f"target {target.name}: {folder} holds no config.json; give a model folder")
-            # The place does not matter, the content does: a run can go on after the folder has moved.
-            described["folder"] = {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
-        content.append(described)
     machine = fingerprint().to_json()
     del machine["thread_env"]  # the measuring processes set their own
-    return sha256(canonical_json([content, msgspec.to_builtins(plan), machine]))[:16]
+    return sha256(canonical_json([_plain(identities), _plain(plan), machine]))[:16]
 
 
-def _measure(target: Target, plan: CurvesPlan, work: Path, tell: Callable[[float], None]) -> TargetCurves:
+def _measure(
+    target: Target, identity: TargetId, plan: CurvesPlan, work: Path, tell: Callable[[float], None]
+) -> TargetCurves:
     journal_path = work / "latency.json"
     spec = LatencySpec(
         target=target,
@@ -120,12 +113,12 @@ def _measure(target: Target, plan: CurvesPlan, work: Path, tell: Callable[[float
         _child("reckoner.measure.latency_rounds", spec, work, {}, lambda line: tell((1 - _MEMORY_SHARE) * float(line)))
         journal = Journal.read(journal_path)
     if journal.model is None:
-        raise EngineError(f"{target.key}: the measuring process left no samples; run again")
+        raise EngineError(f"{identity.key}: the measuring process left no samples; run again")
     points = []
     for index, s in enumerate(plan.s_points):
         points.append(_memory_point(target, journal.model, plan, s, work))
         tell(1 - _MEMORY_SHARE * (1 - (index + 1) / len(plan.s_points)))
-    return combine(target, plan, journal, tuple(points))
+    return combine(identity, plan, journal, tuple(points))
 
 
 def _memory_point(target: Target, model: ModelInfo, plan: CurvesPlan, s: int, work: Path) -> MemoryPoint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -17,14 +17,36 @@ from reckoner.engines.kvcache import KVCache
 from reckoner.engines.llamacpp import LlamaCpp
 from reckoner.engines.numpy_decoder import NumpyDecoder
 from reckoner.engines.random_decoder import random_tokenizer, random_weights
-from reckoner.engines.weights import Weights, load
+from reckoner.engines.weights import ROLES, Weights, load
 from reckoner.errors import EngineError, InputError
-from reckoner.files import read_json
+from reckoner.files import read_json, sha256_file
 
 EngineName = Literal["numpy", "llamacpp"]
 FRAGMENT = 8  # tokens of the fragment that prompts repeat: only the cost is measured, not the answer
 FLOAT32_BYTES = 4
 _LLAMA_CONTEXT_STEP = 256  # llama.cpp rounds a context up to this (llama-context.cpp, GGML_PAD; read 2026-11-21)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetId:
+    """A target as results name it: by content, not by the place it lay in.
+
+    Attributes
+    ----------
+    files : mapping of str to str
+        SHA-256 of each file of the model folder; empty for a random decoder, which ``config`` and ``seed`` determine.
+    """
+
+    name: str
+    engine: EngineName
+    config: DecoderConfig | None
+    seed: int
+    files: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        """Short name of the pair, for files and tables."""
+        return f"{self.name}-{self.engine}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +73,21 @@ class Target:
         if self.engine not in ("numpy", "llamacpp"):
             raise InputError(f"target {self.name}: engine is {self.engine!r}; choose numpy or llamacpp")
 
-    @property
-    def key(self) -> str:
-        """Short name of the pair, for files and tables."""
-        return f"{self.name}-{self.engine}"
+    def identity(self) -> TargetId:
+        """Name, engine and content.
+
+        Raises
+        ------
+        InputError
+            The folder is no model folder.
+        """
+        files = {}
+        if self.folder is not None:
+            folder = Path(self.folder)
+            if not (folder / "config.json").is_file():
+                raise InputError(f"target {self.name}: {folder} holds no config.json; give a model folder")
+            files = {role: sha256_file(folder / role) for role in ROLES if (folder / role).exists()}
+        return TargetId(name=self.name, engine=self.engine, config=self.config, seed=self.seed, files=files)
 
     def weights(self, context: int) -> Weights:
         """Load or draw the weights; positions are raised to ``context`` where the model was made for fewer."""
