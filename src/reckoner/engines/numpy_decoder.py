@@ -287,9 +287,9 @@ class _Layer:
         q_end, k_end, _ = self._qkv.ends
         qkv = self._qkv(_rms_norm(x, self._input_norm, config.rms_norm_eps))
         heads = (*shape, -1, config.head_dim)
-        q = _rotate(qkv[:, :q_end].reshape(heads), *rotation)
-        k = _rotate(qkv[:, q_end:k_end].reshape(heads), *rotation).transpose(0, 2, 1, 3)
-        v = qkv[:, k_end:].reshape(heads).transpose(0, 2, 1, 3)
+        turned = _rotate(qkv[:, :k_end].reshape(heads), *rotation)
+        q, k = turned[:, :, : config.num_attention_heads], turned[:, :, config.num_attention_heads :]
+        k, v = k.transpose(0, 2, 1, 3), qkv[:, k_end:].reshape(heads).transpose(0, 2, 1, 3)
         if cache is not None:
             k, v = cache.append(index, k, v)
             k, v = k.astype(np.float32, copy=False), v.astype(np.float32, copy=False)
@@ -356,12 +356,12 @@ def _round_q8_0(x: Float32s) -> Float32s:
     """Round activations to INT8 blocks and back, as llama.cpp's Q8_0 x Q8_0 product does on x86.
 
     Differs from the weights' quantiser: halves go to even, and the integers come from the scale before its rounding to
-    float16 (``quantize_row_q8_0``, ggml-cpu/arch/x86/quants.c of llama.cpp, read 2026-11-20).
+    float16 (``quantize_row_q8_0``, ggml-cpu/arch/x86/quants.c of llama.cpp at 04e1dd75, read 2026-11-21).
     """
     blocks = x.reshape(len(x), -1, INT8_BLOCK)
     peak = np.abs(blocks).max(axis=-1, keepdims=True)
-    inverse = np.divide(np.float32(127), peak, out=np.zeros_like(peak), where=peak != 0)
-    values: Float32s = np.rint(blocks * inverse)
+    # A block below 1e-30 comes out as zeros either way: float16 has no such scale.
+    values: Float32s = np.rint(blocks * (np.float32(127) / np.maximum(peak, np.float32(1e-30))))
     values *= (peak / np.float32(127)).astype(np.float16).astype(np.float32)
     return values.reshape(x.shape)
 
