@@ -8,7 +8,8 @@ from typing import Any
 
 from reckoner.errors import InputError
 
-_SANE = 10**9  # no width or count of a real model comes near; a larger one is a typing error
+_SANE = 10**9  # no width of a real model comes near; a larger one is a typing error
+_DEEP = 10_000  # nor any depth; each layer is an object here, so a typing error must not fill the memory
 
 
 class Fields:
@@ -32,13 +33,17 @@ class Fields:
                 return key, self.raw[key]
         return keys[0], None
 
-    def integer(self, *keys: str, default: int | None = None, minimum: int = 1) -> int:
+    def layers(self, *keys: str) -> int:
+        """Number of layers, under the first of ``keys`` that is present."""
+        return self.integer(*(keys or ("num_hidden_layers",)), maximum=_DEEP)
+
+    def integer(self, *keys: str, default: int | None = None, minimum: int = 1, maximum: int = _SANE) -> int:
         """The first of ``keys`` that is present, as a count.
 
         Raises
         ------
         InputError
-            Missing without a default, or not an integer of at least ``minimum``.
+            Missing without a default, or not an integer from ``minimum`` to ``maximum``.
         """
         key, value = self._find(keys)
         if value is None:
@@ -50,8 +55,8 @@ class Fields:
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
             raise self.fail(f"{key} is {value!r}; it must be an integer")
-        if not minimum <= value <= _SANE:
-            raise self.fail(f"{key} is {value}; it must lie in {minimum}..{_SANE}")
+        if not minimum <= value <= maximum:
+            raise self.fail(f"{key} is {value}; it must lie in {minimum}..{maximum}")
         return value
 
     def flag(self, *keys: str, default: bool) -> bool:

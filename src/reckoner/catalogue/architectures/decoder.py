@@ -64,7 +64,7 @@ def mixer(c: Fields, hidden: int, dialect: Dialect, window: int | None) -> Mixer
     n_heads, width = c.heads(hidden)
     n_kv = c.kv_heads(n_heads)
     extra = {"": 0, "head": 2 * width, "heads": (n_heads + n_kv) * width}[dialect.qk_norm]
-    bias = c.flag(*dialect.bias_keys, default=False)
+    bias = bool(dialect.bias_keys) and c.flag(*dialect.bias_keys, default=False)
     return attend(
         hidden,
         (n_heads, n_kv, width),
@@ -88,7 +88,7 @@ def ends(c: Fields, dialect: Dialect) -> Ends:
 
 def _decoder(c: Fields, kind: str) -> Model:
     dialect = DIALECTS[kind]
-    hidden, n_layers = c.integer("hidden_size"), c.integer("num_hidden_layers")
+    hidden, n_layers = c.integer("hidden_size"), c.layers()
     width = c.integer("intermediate_size")
     ffn = dense(hidden, width, gated=dialect.gated, bias=c.flag(*dialect.mlp_bias_keys, default=False))
     norm = dialect.norms * dialect.norm_width * hidden
@@ -136,7 +136,7 @@ DIALECTS = {
 
 def _qwen1(c: Fields, kind: str) -> Model:
     """Qwen-7B and its sisters: many heads, biased projections, ``intermediate_size`` counts gate and up together."""
-    hidden, n_layers = c.integer("hidden_size"), c.integer("num_hidden_layers")
+    hidden, n_layers = c.integer("hidden_size"), c.layers()
     n_heads, width = c.heads(hidden)
     block = Block(
         mixers=(attend(hidden, (n_heads, n_heads, width), qkv_bias=True),),
@@ -148,7 +148,7 @@ def _qwen1(c: Fields, kind: str) -> Model:
 
 def _chatglm(c: Fields, kind: str) -> Model:
     """ChatGLM2, ChatGLM3 and GLM-4-9B under their own names of the fields."""
-    hidden, n_layers = c.integer("hidden_size"), c.integer("num_layers", "num_hidden_layers")
+    hidden, n_layers = c.integer("hidden_size"), c.layers("num_layers", "num_hidden_layers")
     n_heads = c.integer("num_attention_heads")
     width = c.integer("kv_channels", default=hidden // n_heads)
     n_kv = c.integer("multi_query_group_num") if c.flag("multi_query_attention", default=False) else n_heads
@@ -164,7 +164,7 @@ def _chatglm(c: Fields, kind: str) -> Model:
 
 def _stablelm(c: Fields, kind: str) -> Model:
     """StableLM: layer norms with bias, optional parallel residual (one norm) and per-head query-key norms."""
-    hidden, n_layers = c.integer("hidden_size"), c.integer("num_hidden_layers")
+    hidden, n_layers = c.integer("hidden_size"), c.layers()
     n_heads, width = c.heads(hidden)
     n_kv = c.kv_heads(n_heads)
     extra = (n_heads + n_kv) * width if c.flag("qk_layernorm", default=False) else 0
@@ -185,7 +185,7 @@ def _stablelm(c: Fields, kind: str) -> Model:
 
 def _bitnet(c: Fields, kind: str) -> Model:
     """BitNet b1.58: Llama with a norm before each output projection."""
-    hidden, n_layers, width = c.integer("hidden_size"), c.integer("num_hidden_layers"), c.integer("intermediate_size")
+    hidden, n_layers, width = c.integer("hidden_size"), c.layers(), c.integer("intermediate_size")
     block = Block(
         mixers=(mixer(c, hidden, Dialect(), None),), ffn=dense(hidden, width), norm=2 * hidden + hidden + width
     )
@@ -194,7 +194,7 @@ def _bitnet(c: Fields, kind: str) -> Model:
 
 def _chameleon(c: Fields, kind: str) -> Model:
     """Chameleon's language model: Llama with a layer norm, weight and bias, on each query and key head."""
-    hidden, n_layers = c.integer("hidden_size"), c.integer("num_hidden_layers")
+    hidden, n_layers = c.integer("hidden_size"), c.layers()
     n_heads, width = c.heads(hidden)
     n_kv = c.kv_heads(n_heads)
     block = Block(
@@ -207,7 +207,7 @@ def _chameleon(c: Fields, kind: str) -> Model:
 
 def _mllama(c: Fields, kind: str) -> Model:
     """Llama 3.2 Vision's language model: some layers attend across to the image (its tower is not counted)."""
-    hidden, n_layers = c.integer("hidden_size"), c.integer("num_hidden_layers")
+    hidden, n_layers = c.integer("hidden_size"), c.layers()
     across = set(c.integers("cross_attention_layers") or [])
     n_heads, width = c.heads(hidden)
     heads = (n_heads, c.kv_heads(n_heads), width)

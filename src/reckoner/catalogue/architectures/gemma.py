@@ -34,7 +34,7 @@ def _width(c: Fields) -> int:
 
 def _gemma3n(c: Fields, kind: str) -> Model:
     """Gemma 3n: AltUp streams, LAuReL, an embedding for each layer; the last layers share earlier caches."""
-    hidden, n_layers = c.integer("hidden_size"), c.integer("num_hidden_layers")
+    hidden, n_layers = c.integer("hidden_size"), c.layers()
     n_heads, width = c.heads(hidden)
     n_kv = c.kv_heads(n_heads)
     streams, rank = c.integer("altup_num_inputs", default=4), c.integer("laurel_rank", default=64)
@@ -66,7 +66,7 @@ def _gemma4(c: Fields, kind: str) -> Model:
     """Gemma 4 without embeddings per layer: wide heads where a layer sees everything, keys that serve as values."""
     if c.integer("hidden_size_per_layer_input", default=0, minimum=0):
         raise c.fail("hidden_size_per_layer_input is set; of Gemma 4 only the models without it are supported")
-    hidden, n_layers = c.integer("hidden_size"), c.integer("num_hidden_layers")
+    hidden, n_layers = c.integer("hidden_size"), c.layers()
     n_heads, width = c.heads(hidden)
     n_kv = c.kv_heads(n_heads)
     wide = c.integer("global_head_dim", default=width)

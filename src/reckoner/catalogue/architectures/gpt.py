@@ -17,7 +17,7 @@ def _even(c: Fields, hidden: int, n_heads: int) -> int:
 
 
 def _gpt2(c: Fields, kind: str) -> Model:
-    hidden, n_heads, n_layers = c.integer("n_embd"), c.integer("n_head"), c.integer("n_layer")
+    hidden, n_heads, n_layers = c.integer("n_embd"), c.integer("n_head"), c.layers("n_layer")
     n_kv = 1 if kind == "gpt_bigcode" and c.flag("multi_query", default=True) else n_heads
     block = Block(
         mixers=(attend(hidden, (n_heads, n_kv, _even(c, hidden, n_heads)), qkv_bias=True, out_bias=True),),
@@ -36,7 +36,7 @@ def _gpt2(c: Fields, kind: str) -> Model:
 
 def _gptj(c: Fields, kind: str) -> Model:
     """GPT-J and CodeGen: parallel residual with one norm, no bias in attention, a biased head."""
-    hidden, n_heads, n_layers = c.integer("n_embd"), c.integer("n_head"), c.integer("n_layer")
+    hidden, n_heads, n_layers = c.integer("n_embd"), c.integer("n_head"), c.layers("n_layer")
     block = Block(
         mixers=(attend(hidden, (n_heads, n_heads, _even(c, hidden, n_heads))),),
         ffn=dense(hidden, c.integer("n_inner", default=4 * hidden), gated=False, bias=True),
@@ -48,7 +48,7 @@ def _gptj(c: Fields, kind: str) -> Model:
 
 def _gpt_neo(c: Fields, kind: str) -> Model:
     """GPT-Neo: biased output but not query, key or value; layers alternate global and local attention."""
-    hidden, n_heads, n_layers = c.integer("hidden_size"), c.integer("num_heads"), c.integer("num_layers")
+    hidden, n_heads, n_layers = c.integer("hidden_size"), c.integer("num_heads"), c.layers("num_layers")
     heads = (n_heads, n_heads, _even(c, hidden, n_heads))
     ffn = dense(hidden, c.integer("intermediate_size", default=4 * hidden), gated=False, bias=True)
     local = c.integer("window_size", default=256)
@@ -75,7 +75,8 @@ def _neo_kinds(c: Fields, n_layers: int) -> Sequence[str]:
     if given is None:
         return [("global", "local")[i % 2] for i in range(n_layers)]
     try:
-        kinds = [kind for names, times in given for _ in range(times) for kind in names]
+        # no group repeats more often than there are layers: a typing error must not fill the memory
+        kinds = [kind for names, times in given for kind in list(names) * min(times, n_layers)]
     except (TypeError, ValueError):
         kinds = []
     if len(kinds) != n_layers or not set(kinds) <= {"global", "local"}:
@@ -85,7 +86,7 @@ def _neo_kinds(c: Fields, n_layers: int) -> Sequence[str]:
 
 def _gpt_neox(c: Fields, kind: str) -> Model:
     """GPT-NeoX, Pythia, Dolly, RedPajama, StableLM alpha."""
-    hidden, n_layers = c.integer("hidden_size"), c.integer("num_hidden_layers")
+    hidden, n_layers = c.integer("hidden_size"), c.layers()
     n_heads, width = c.heads(hidden)
     bias = c.flag("attention_bias", default=True)
     block = Block(
@@ -103,7 +104,7 @@ def _gpt_neox(c: Fields, kind: str) -> Model:
 
 
 def _falcon(c: Fields, kind: str) -> Model:
-    hidden, n_layers = c.integer("hidden_size", "n_embed"), c.integer("num_hidden_layers", "n_layer")
+    hidden, n_layers = c.integer("hidden_size", "n_embed"), c.layers("num_hidden_layers", "n_layer")
     n_heads, width = c.heads(hidden, "num_attention_heads", "n_head")
     new = c.flag("new_decoder_architecture", default=False)
     n_kv = n_heads
@@ -133,7 +134,7 @@ def _falcon(c: Fields, kind: str) -> Model:
 
 
 def _mpt(c: Fields, kind: str) -> Model:
-    hidden, n_heads, n_layers = c.integer("d_model"), c.integer("n_heads"), c.integer("n_layers")
+    hidden, n_heads, n_layers = c.integer("d_model"), c.integer("n_heads"), c.layers("n_layers")
     n_kv = n_heads
     settings = c.raw.get("attn_config")
     if isinstance(settings, dict) and settings.get("attn_type") == "multiquery_attention":
@@ -150,7 +151,7 @@ def _mpt(c: Fields, kind: str) -> Model:
 
 def _bloom(c: Fields, kind: str) -> Model:
     hidden, n_heads = c.integer("hidden_size", "n_embed"), c.integer("n_head", "num_attention_heads")
-    n_layers = c.integer("n_layer", "num_hidden_layers")
+    n_layers = c.layers("n_layer", "num_hidden_layers")
     block = Block(
         mixers=(attend(hidden, (n_heads, n_heads, _even(c, hidden, n_heads)), qkv_bias=True, out_bias=True),),
         ffn=dense(hidden, 4 * hidden, gated=False, bias=True),
@@ -165,7 +166,7 @@ def _opt(c: Fields, kind: str) -> Model:
     hidden, n_heads, n_layers = (
         c.integer("hidden_size"),
         c.integer("num_attention_heads"),
-        c.integer("num_hidden_layers"),
+        c.layers(),
     )
     width = c.integer("word_embed_proj_dim", default=hidden)
     before = c.flag("do_layer_norm_before", default=True)
@@ -189,7 +190,7 @@ def _opt(c: Fields, kind: str) -> Model:
 
 def _xglm(c: Fields, kind: str) -> Model:
     """XGLM: sinusoidal positions without weights."""
-    hidden, n_heads, n_layers = c.integer("d_model"), c.integer("attention_heads"), c.integer("num_layers")
+    hidden, n_heads, n_layers = c.integer("d_model"), c.integer("attention_heads"), c.layers("num_layers")
     block = Block(
         mixers=(attend(hidden, (n_heads, n_heads, _even(c, hidden, n_heads)), qkv_bias=True, out_bias=True),),
         ffn=dense(hidden, c.integer("ffn_dim"), gated=False, bias=True),
@@ -202,7 +203,7 @@ def _xglm(c: Fields, kind: str) -> Model:
 
 def _phi(c: Fields, kind: str) -> Model:
     """Phi-1.5 and Phi-2: parallel residual with one norm, everything biased, the head too."""
-    hidden, n_layers = c.integer("hidden_size"), c.integer("num_hidden_layers")
+    hidden, n_layers = c.integer("hidden_size"), c.layers()
     n_heads, width = c.heads(hidden)
     block = Block(
         mixers=(attend(hidden, (n_heads, c.kv_heads(n_heads), width), qkv_bias=True, out_bias=True),),
@@ -221,7 +222,7 @@ def _phi(c: Fields, kind: str) -> Model:
 
 def _phi3small(c: Fields, kind: str) -> Model:
     """Phi-3 small: everything biased, gated MLP, tied embedding."""
-    hidden, n_layers = c.integer("hidden_size"), c.integer("num_hidden_layers")
+    hidden, n_layers = c.integer("hidden_size"), c.layers()
     n_heads, width = c.heads(hidden)
     block = Block(
         mixers=(attend(hidden, (n_heads, c.kv_heads(n_heads), width), qkv_bias=True, out_bias=True),),

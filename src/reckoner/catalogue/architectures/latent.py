@@ -49,7 +49,7 @@ def _attend(c: Fields, hidden: int, latent: Latent) -> Mixer:
 
 
 def _deepseek(c: Fields, kind: str) -> Model:
-    hidden, n_layers = c.integer("hidden_size"), c.integer("num_hidden_layers")
+    hidden, n_layers = c.integer("hidden_size"), c.layers()
     latent = _latent(c)
     mixer = _attend(c, hidden, latent)
     if c.has("n_routed_experts"):

@@ -41,7 +41,7 @@ def _same(c: Fields, key: str) -> int:
 
 def _uniform(c: Fields, kind: str, dialect: Dialect, ffn: Ffn, n_final: Ends | None = None) -> Model:
     """Every layer routes."""
-    hidden, n_layers = c.integer("hidden_size"), c.integer("num_hidden_layers")
+    hidden, n_layers = c.integer("hidden_size"), c.layers()
     norm = dialect.norms * dialect.norm_width * hidden
     blocks = [
         Block(mixers=(mixer(c, hidden, dialect, window),), ffn=ffn, norm=norm)
@@ -107,7 +107,7 @@ def qwen_ffn(c: Fields, hidden: int, n_layers: int) -> list[Ffn]:
 
 def _qwen_moe(c: Fields, kind: str) -> Model:
     dialect = Dialect(qkv_bias=True) if kind == "qwen2_moe" else Dialect(qk_norm="head")
-    hidden, n_layers = c.integer("hidden_size"), c.integer("num_hidden_layers")
+    hidden, n_layers = c.integer("hidden_size"), c.layers()
     blocks = [
         Block(mixers=(mixer(c, hidden, dialect, window),), ffn=ffn, norm=2 * hidden)
         for window, ffn in zip(windows(c, n_layers, dialect), qwen_ffn(c, hidden, n_layers), strict=True)
@@ -117,7 +117,7 @@ def _qwen_moe(c: Fields, kind: str) -> Model:
 
 def _gpt_oss(c: Fields, kind: str) -> Model:
     """gpt-oss: biases everywhere, one attention sink a head, every other layer through a window."""
-    hidden, n_layers = c.integer("hidden_size"), c.integer("num_hidden_layers")
+    hidden, n_layers = c.integer("hidden_size"), c.layers()
     n_heads, width = c.heads(hidden)
     n_kv = c.kv_heads(n_heads)
     n_experts, inner = c.integer("num_local_experts"), c.integer("intermediate_size")
@@ -144,7 +144,7 @@ def _gpt_oss(c: Fields, kind: str) -> Model:
 
 def _llama4(c: Fields, kind: str) -> Model:
     """Llama 4: one routed and one shared expert a token; three of four layers attend inside a chunk."""
-    hidden, n_layers = c.integer("hidden_size"), c.integer("num_hidden_layers")
+    hidden, n_layers = c.integer("hidden_size"), c.layers()
     n_heads, width = c.heads(hidden)
     heads = (n_heads, c.kv_heads(n_heads), width)
     n_experts, inner = c.integer("num_local_experts"), c.integer("intermediate_size")
@@ -166,7 +166,7 @@ def _llama4(c: Fields, kind: str) -> Model:
 
 def _dbrx(c: Fields, kind: str) -> Model:
     """DBRX: norms without bias, fine-grained experts."""
-    hidden, n_heads, n_layers = c.integer("d_model"), c.integer("n_heads"), c.integer("n_layers")
+    hidden, n_heads, n_layers = c.integer("d_model"), c.integer("n_heads"), c.layers("n_layers")
     if hidden % n_heads:
         raise c.fail(f"d_model {hidden} is not divisible by {n_heads} heads")
     experts = c.part("ffn_config")
@@ -228,10 +228,10 @@ def fine_grained(c: Fields, hidden: int, n_layers: int) -> list[Ffn]:
 
 def _fine_grained(c: Fields, kind: str) -> Model:
     """dots.llm1 and GLM-4.5: DeepSeek's experts over grouped-query attention."""
-    hidden, n_layers = c.integer("hidden_size"), c.integer("num_hidden_layers")
+    hidden, n_layers = c.integer("hidden_size"), c.layers()
     qk_norm = "head" if kind == "dots1" or c.flag("use_qk_norm", default=False) else ""
     dialect = Dialect(
-        qk_norm=qk_norm, qkv_bias=kind == "glm4_moe" and c.flag("attention_bias", default=False), bias_keys=("none",)
+        qk_norm=qk_norm, qkv_bias=kind == "glm4_moe" and c.flag("attention_bias", default=False), bias_keys=()
     )
     blocks = [
         Block(mixers=(mixer(c, hidden, dialect, None),), ffn=ffn, norm=2 * hidden)

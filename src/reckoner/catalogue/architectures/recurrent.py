@@ -69,7 +69,7 @@ def _mamba2(hidden: int, scan: _Scan, n_heads: int, n_groups: int) -> Mixer:
 
 
 def _mamba(c: Fields, kind: str) -> Model:
-    hidden, n_layers = c.integer("hidden_size", "d_model"), c.integer("num_hidden_layers", "n_layer")
+    hidden, n_layers = c.integer("hidden_size", "d_model"), c.layers("num_hidden_layers", "n_layer")
     inner = c.integer("intermediate_size", default=c.integer("expand", default=2) * hidden)
     state = c.integer("state_size", default=128 if kind == "mamba2" else 16)
     kernel = c.integer("conv_kernel", default=4)
@@ -99,7 +99,7 @@ def _mamba(c: Fields, kind: str) -> Model:
 
 def _jamba(c: Fields, kind: str) -> Model:
     """Jamba: one attention layer in eight, experts in every second; arXiv:2403.19887."""
-    hidden, n_layers = c.integer("hidden_size"), c.integer("num_hidden_layers")
+    hidden, n_layers = c.integer("hidden_size"), c.layers()
     scan = _Scan(
         inner=c.integer("mamba_expand", default=2) * hidden,
         state=c.integer("mamba_d_state", default=16),
@@ -142,7 +142,7 @@ def _prefixed_mamba2(c: Fields, hidden: int) -> Mixer:
 
 def _bamba(c: Fields, kind: str) -> Model:
     """Bamba and Granite 4 hybrids: Mamba-2 with a few attention layers; Granite adds experts and a shared MLP."""
-    hidden, n_layers = c.integer("hidden_size"), c.integer("num_hidden_layers")
+    hidden, n_layers = c.integer("hidden_size"), c.layers()
     if kind == "bamba":
         attending = set(c.integers("attn_layer_indices") or [])
         ffn = dense(hidden, c.integer("intermediate_size"))
@@ -172,7 +172,7 @@ def _nemotron_h(c: Fields, kind: str) -> Model:
     pattern = c.raw.get("hybrid_override_pattern")
     if not isinstance(pattern, str) or not pattern or not set(pattern) <= set("M*-E"):
         raise c.fail(f"hybrid_override_pattern is {pattern!r}; it must be a string of M, *, - and E")
-    n_layers = c.integer("num_hidden_layers")
+    n_layers = c.layers()
     if len(pattern) != n_layers:
         raise c.fail(f"hybrid_override_pattern has {len(pattern)} letters for {n_layers} layers")
     block_of: dict[str, Block] = {}
@@ -214,7 +214,7 @@ def _nemotron_h(c: Fields, kind: str) -> Model:
 
 def _rwkv4(c: Fields, kind: str) -> Model:
     """RWKV-4: time mixing with four square projections, channel mixing with a squared ReLU; arXiv:2305.13048."""
-    hidden, n_layers = c.integer("hidden_size"), c.integer("num_hidden_layers")
+    hidden, n_layers = c.integer("hidden_size"), c.layers()
     inner = c.integer("attention_hidden_size", default=hidden)
     width = c.integer("intermediate_size", default=4 * hidden)
     # decay and first-token bonus of the inner width, three interpolation vectors
@@ -251,7 +251,7 @@ def _delta(c: Fields, hidden: int) -> Mixer:
 
 def _qwen3_next(c: Fields, kind: str) -> Model:
     """Qwen3-Next and Qwen3.5: three gated delta layers to one of gated attention."""
-    hidden, n_layers = c.integer("hidden_size"), c.integer("num_hidden_layers")
+    hidden, n_layers = c.integer("hidden_size"), c.layers()
     n_heads, width = c.heads(hidden)
     n_kv = c.kv_heads(n_heads)
     # queries are projected together with an output gate of their own size; query and key norms of one head
