@@ -75,8 +75,8 @@ def _neo_kinds(c: Fields, n_layers: int) -> Sequence[str]:
     if given is None:
         return [("global", "local")[i % 2] for i in range(n_layers)]
     try:
-        # no group repeats more often than there are layers: a typing error must not fill the memory
-        kinds = [kind for names, times in given for kind in list(names) * min(times, n_layers)]
+        # cut just above the depth: too many are still refused below, but a typing error cannot fill the memory
+        kinds = [kind for names, times in given for kind in list(names) * min(times, n_layers + 1)]
     except (TypeError, ValueError):
         kinds = []
     if len(kinds) != n_layers or not set(kinds) <= {"global", "local"}:
