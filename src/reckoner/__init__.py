@@ -11,13 +11,31 @@ from typing import Any
 from reckoner._version import __version__
 
 _HOME: dict[str, str] = {
+    "Design": "reckoner.design",
     "ReckonerError": "reckoner.errors",
+    "Serving": "reckoner.design",
+    "Slo": "reckoner.design",
+    "Workload": "reckoner.design",
     "device": "reckoner.catalogue.find",
     "model": "reckoner.catalogue.find",
+    "predict": "reckoner.predict.prediction",
     "rate": "reckoner.catalogue.find",
+    "sweep": "reckoner.predict.sweep",
 }
 
-__all__ = ["ReckonerError", "__version__", "device", "model", "rate"]
+__all__ = [
+    "Design",
+    "ReckonerError",
+    "Serving",
+    "Slo",
+    "Workload",
+    "__version__",
+    "device",
+    "model",
+    "predict",
+    "rate",
+    "sweep",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,10 +11,13 @@ from reckoner.catalogue.device import Device
 from reckoner.catalogue.find import device, model
 from reckoner.design import Design, Serving, Workload
 from reckoner.errors import DoesNotFitError, InputError, MissingFigureError, UnknownNameError
-from reckoner.predict.efficiency import IDEAL, PRIOR
+from reckoner.predict.efficiency import IDEAL, NAMES, PRIOR
 from reckoner.predict.prediction import BOUNDS, UNITS, predict
 
+METRICS = [name for name in UNITS if name != "usd_per_m_output_tokens"]
+
 LLAMA, MIXTRAL, H100 = model("llama-3.1-8b"), model("mixtral-8x7b"), device("h100")
+FREE = replace(IDEAL, layer=0.0, layer_prefill=0.0)  # no fixed costs
 models = st.sampled_from([LLAMA, MIXTRAL])
 batches = st.integers(1, 256)
 tokens = st.integers(1, 16_384)
@@ -27,13 +30,13 @@ def ask(which=LLAMA, on=H100, *, efficiency=PRIOR, workload=None, **serving):
 
 
 def test_a_lone_decode_step_at_the_printed_limits_is_bytes_over_bandwidth():
-    found = ask(efficiency=replace(IDEAL, layer=0.0), workload=Workload(prompt_tokens=1000, output_tokens=200))
+    found = ask(efficiency=FREE, workload=Workload(prompt_tokens=1000, output_tokens=200))
     weights, cache = 8_030_261_248 * 2, 131_072 * 1100
     assert found.tpot_s == pytest.approx((weights + cache) / 3.35e12, rel=1e-3)
 
 
 def test_a_long_prefill_at_the_printed_limits_is_operations_over_peak():
-    found = ask(efficiency=replace(IDEAL, layer=0.0), workload=Workload(prompt_tokens=8192, output_tokens=1))
+    found = ask(efficiency=FREE, workload=Workload(prompt_tokens=8192, output_tokens=1))
     flops = 2 * 8_030_261_248 * 8192 + 4 * 32 * 4096 * 8192 * 8193 / 2
     assert found.ttft_s == pytest.approx(flops / 989.4e12, rel=1e-3)
 
@@ -134,7 +137,7 @@ def test_arrays_give_what_scalars_give_one_by_one():
                 workload=Workload(prompt_tokens=float(prompt[j]), output_tokens=33, prefix_hit=0.25),
                 **serving,
             )
-            for name in UNITS:
+            for name in METRICS:
                 value = np.broadcast_to(getattr(grid, name), (4, 3))[i, j]
                 # a lone place of the batch has no other to wait for; the array form computes that as a zero share
                 assert value == pytest.approx(getattr(one, name), rel=1e-9), name
@@ -143,7 +146,7 @@ def test_arrays_give_what_scalars_give_one_by_one():
 
 def test_scalars_stay_plain_floats():
     found = ask(batch=4)
-    assert all(type(getattr(found, name)) is float for name in UNITS)
+    assert all(type(getattr(found, name)) is float for name in METRICS)
     assert found.bound in BOUNDS
     assert found.fits is True
 
@@ -151,7 +154,7 @@ def test_scalars_stay_plain_floats():
 @given(st.floats(0.01, 0.99), st.floats(0.001, 0.009))
 def test_a_higher_level_gives_a_wider_interval_around_the_value(level, more):
     found = ask()
-    for name in UNITS:
+    for name in METRICS:
         low, high = found.interval(name, level)
         wide_low, wide_high = found.interval(name, level + more)
         assert wide_low < low < getattr(found, name) < high < wide_high
@@ -163,9 +166,11 @@ def test_certain_efficiencies_leave_no_interval_of_time():
 
 
 def test_one_unsure_efficiency_moves_the_time_that_depends_on_it():
-    covariance = np.zeros((6, 6))
-    covariance[0, 0] = 0.1**2  # log standard deviation of the bandwidth share for weights
-    found = ask(efficiency=replace(IDEAL, layer=0.0, covariance=covariance), workload=Workload(prompt_tokens=1))
+    covariance = np.zeros((len(NAMES), len(NAMES)))
+    covariance[NAMES.index("mbu"), NAMES.index("mbu")] = (
+        0.1**2
+    )  # log standard deviation of the bandwidth share for weights
+    found = ask(efficiency=replace(FREE, covariance=covariance), workload=Workload(prompt_tokens=1))
     low, high = found.interval("tpot_s", 0.9)
     assert math.log(high / low) == pytest.approx(2 * 1.6449 * 0.1, rel=0.01)
 
@@ -251,6 +256,17 @@ def test_energy_lies_between_rest_and_full_load(batch):
     found = ask(batch=batch)
     watts = found.j_per_token * found.output_tokens_per_s
     assert 0.05 * H100.tdp_w <= watts <= H100.tdp_w * (1 + 1e-9)
+
+
+def test_the_price_of_tokens_is_rent_over_rate():
+    design = Design(model=LLAMA, device=H100, serving=Serving(batch=16, tp=2, replicas=3))
+    found = predict(design, efficiency=PRIOR, usd_per_hour=2.5)
+    assert found.usd_per_m_output_tokens == pytest.approx(6 * 2.5 / 3600 / found.output_tokens_per_s * 1e6)
+    low, high = found.interval("usd_per_m_output_tokens")
+    slow, fast = found.interval("output_tokens_per_s")
+    assert high / low == pytest.approx(fast / slow)
+    with pytest.raises(InputError, match="no hourly rate was given"):
+        ask().interval("usd_per_m_output_tokens")
 
 
 def test_a_question_of_arrays_has_no_dictionary():

@@ -17,6 +17,11 @@ from reckoner.errors import ReckonerError
 
 # verb -> (module:command, the one-line help shown in the listing); a test holds each line equal to the command's own.
 COMMANDS: dict[str, tuple[str, str]] = {
+    "predict": (
+        "reckoner.cli.predict:command",
+        "Predict latency, throughput, memory and energy of one design.",
+    ),
+    "sweep": ("reckoner.cli.sweep:command", "Predict every combination of models, devices, formats and numbers."),
     "devices": (
         "reckoner.cli.devices:command",
         "List devices with dense peaks, or show one with source, date and prices.",
@@ -30,6 +35,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Keep model versions by content: register, name, withdraw, verify.",
     ),
     "evaluate": ("reckoner.cli.evaluate:command", "Grade a registered version on a probe set, slice by slice."),
+    "curves": (
+        "reckoner.cli.curves:command",
+        "Measure KV-cache memory and decode latency against context length.",
+    ),
     "cpqu": ("reckoner.cli.cpqu:command", "Derive the price table from frozen inputs."),
 }
 

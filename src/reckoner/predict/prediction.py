@@ -30,6 +30,7 @@ UNITS = {
     "requests_per_s": "req/s",
     "memory_bytes": "B",
     "j_per_token": "J",
+    "usd_per_m_output_tokens": "USD",
 }
 """Every metric that has a value and an interval, with its unit."""
 
@@ -58,6 +59,8 @@ class Prediction:
         Weights, cache, activations and runtime on each device; ``memory`` holds the parts. [byte]
     j_per_token : Num or None
         Energy of an output token over all devices; None where the device's power limit is unknown. [J/token]
+    usd_per_m_output_tokens : Num or None
+        Rent of all devices for a million output tokens; None where no rate was given. [USD]
     bound : str or array of str
         What most of a request's time goes into; one of :data:`BOUNDS`.
     fits : bool or array of bool
@@ -74,6 +77,7 @@ class Prediction:
     requests_per_s: Num
     memory_bytes: Num
     j_per_token: Num | None
+    usd_per_m_output_tokens: Num | None
     memory: Memory
     outcome: Outcome = field(repr=False)
 
@@ -124,14 +128,15 @@ class Prediction:
         """Log standard deviation of a metric: what is unsure about the efficiencies, and what remains beside them."""
         if metric == "memory_bytes":
             return MEMORY_SIGMA + 0.0 * self.memory_bytes
+        if metric == "usd_per_m_output_tokens":
+            return self.sigma("output_tokens_per_s")  # its inverse; the rate is taken as certain
         base = log(self._metric(metric))
         plan, numbers = prepare(self.design), numbers_of(self.design, self.workload)
         slopes: list[Floats] = []
         for name in NAMES:
             nudged = replace(self.efficiency, **{name: getattr(self.efficiency, name) * (1.0 + _STEP)})
-            moved = metrics_of(plan.outcome(numbers, nudged), numbers)[metric]
-            assert moved is not None
-            slopes.append((log(moved) - base) / _STEP)
+            moved = metrics_of(plan.outcome(numbers, nudged), numbers)
+            slopes.append((log(moved[metric]) - base) / _STEP)
         variance: Floats = self.efficiency.sigma**2 + (POWER_SIGMA**2 if metric == "j_per_token" else 0.0)
         covariance = self.efficiency.covariance
         for i, row in enumerate(slopes):
@@ -229,11 +234,19 @@ class Prediction:
             raise UnknownNameError.of("metric", name, UNITS)
         value: Num | None = getattr(self, name)
         if value is None:
-            raise InputError(f"{name} is unknown: {self.design.device.name} has no power limit in the catalogue")
+            if name == "j_per_token":
+                raise InputError(f"{name} is unknown: {self.design.device.name} has no power limit in the catalogue")
+            raise InputError(f"{name} is unknown: no hourly rate was given; pass usd_per_hour")
         return value
 
 
-def predict(design: Design, workload: Workload | None = None, *, efficiency: Efficiency | None = None) -> Prediction:
+def predict(
+    design: Design,
+    workload: Workload | None = None,
+    *,
+    efficiency: Efficiency | None = None,
+    usd_per_hour: float | None = None,
+) -> Prediction:
     """Predict what a design does with a workload.
 
     Parameters
@@ -244,6 +257,8 @@ def predict(design: Design, workload: Workload | None = None, *, efficiency: Eff
         Requests; 1024 tokens in and 256 out by default.
     efficiency : Efficiency, optional
         What the deployment gets of the printed limits; by default what was learned for designs like it.
+    usd_per_hour : float, optional
+        Rent of one device (:func:`reckoner.catalogue.find.rate`). [USD/h]
 
     Returns
     -------
@@ -268,6 +283,7 @@ def predict(design: Design, workload: Workload | None = None, *, efficiency: Eff
     assumed = efficiency if efficiency is not None else PRIOR
     outcome = plan.outcome(numbers, assumed)
     times, memory = outcome.times, outcome.memory
+    tokens_per_s = outcome.requests_per_s * numbers.output_tokens
     return Prediction(
         design=design,
         workload=asked,
@@ -275,10 +291,11 @@ def predict(design: Design, workload: Workload | None = None, *, efficiency: Eff
         ttft_s=times.ttft_s,
         tpot_s=times.tpot_s,
         e2e_s=times.e2e_s,
-        output_tokens_per_s=outcome.requests_per_s * numbers.output_tokens,
+        output_tokens_per_s=tokens_per_s,
         requests_per_s=outcome.requests_per_s,
         memory_bytes=memory.total,
         j_per_token=outcome.j_per_token,
+        usd_per_m_output_tokens=None if usd_per_hour is None else price(design, usd_per_hour, tokens_per_s),
         memory=memory,
         outcome=outcome,
     )
@@ -287,17 +304,24 @@ def predict(design: Design, workload: Workload | None = None, *, efficiency: Eff
 _DEFAULT = Workload()
 
 
-def metrics_of(outcome: Outcome, numbers: Numbers) -> dict[str, Floats | None]:
-    """Metrics by name, in the order of :data:`UNITS`."""
-    return {
+def price(design: Design, usd_per_hour: float, tokens_per_s: Num) -> Num:
+    """Rent of all devices of a design while it puts out a million tokens, in USD."""
+    return design.n_devices * usd_per_hour / 3600.0 * 1e6 / tokens_per_s
+
+
+def metrics_of(outcome: Outcome, numbers: Numbers) -> dict[str, Floats]:
+    """Metrics by name, in the order of :data:`UNITS`; without energy where the power limit is unknown."""
+    found = {
         "ttft_s": outcome.times.ttft_s,
         "tpot_s": outcome.times.tpot_s,
         "e2e_s": outcome.times.e2e_s,
         "output_tokens_per_s": outcome.requests_per_s * numbers.output_tokens,
         "requests_per_s": outcome.requests_per_s,
         "memory_bytes": outcome.memory.total,
-        "j_per_token": outcome.j_per_token,
     }
+    if outcome.j_per_token is not None:
+        found["j_per_token"] = outcome.j_per_token
+    return found
 
 
 def fits(design: Design, memory: Memory) -> bool | NDArray[np.bool_]:

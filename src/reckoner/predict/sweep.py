@@ -304,7 +304,7 @@ def _cut(value: Any, piece: Piece) -> Any:
 
 def _metrics(plan: Plan, numbers: Numbers, efficiency: Efficiency) -> dict[str, Any]:
     outcome = plan.outcome(numbers, efficiency)
-    found: dict[str, Any] = {k: v for k, v in metrics_of(outcome, numbers).items() if v is not None}
+    found: dict[str, Any] = {**metrics_of(outcome, numbers)}
     found["fits"] = fits(plan.design, outcome.memory)
     return found
 

@@ -1,0 +1,142 @@
+"""``reckoner predict``: one design, its metrics with intervals, and why."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reckoner.cli._design import NUMBERS, WORDS, console, design_options, given
+
+if TYPE_CHECKING:
+    from reckoner.predict.prediction import Prediction
+
+LABELS = {
+    "ttft_s": "time to first token",
+    "tpot_s": "time per output token",
+    "e2e_s": "whole request",
+    "output_tokens_per_s": "output tokens",
+    "requests_per_s": "requests",
+    "memory_bytes": "memory of each device",
+    "j_per_token": "energy of an output token",
+    "usd_per_m_output_tokens": "a million output tokens",
+}
+
+
+@click.command()
+@click.argument("model")
+@click.option("-d", "--device", required=True, help="Device, such as h100; see reckoner devices.")
+@design_options(lists=False)
+@click.option("--usd-per-hour", type=float, help="Rent of one device; adds the price of a million tokens.")
+@click.option("--level", type=float, default=0.9, show_default=True, help="Probability that an interval holds.")
+@click.option("--explain", "explained", is_flag=True, help="Every term with its formula and source.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write the roofline picture (PNG).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print one line a metric.")
+def command(model: str, device: str, **options: Any) -> int:
+    """Predict latency, throughput, memory and energy of one design.
+
+    MODEL is a built-in name, a Hugging Face id of one, or a config.json.
+
+    \b
+        $ reckoner predict llama-3.1-8b -d h100 -b 32 --weights fp8
+        $ reckoner predict config.json -d rtx-4090 --prompt 2048 --output 512 --explain
+        $ reckoner predict llama-3.1-70b -d h100 --tp 4 --json
+    """  # noqa: D301 - click reads the backspace as "keep these lines"
+    from reckoner.catalogue import find
+    from reckoner.design import Design, Serving, Workload
+    from reckoner.files import canonical_json
+    from reckoner.predict.prediction import predict
+
+    tokens = ("prompt_tokens", "output_tokens", "prefix_hit")
+    serving = Serving(**given(options, [name for name in (*WORDS, *NUMBERS) if name not in tokens]))
+    design = Design(model=find.model(model), device=find.device(device), serving=serving)
+    found = predict(design, Workload(**given(options, tokens)), usd_per_hour=options["usd_per_hour"]).require_fit()
+    if options["plot"] is not None:
+        from reckoner.report.png import to_png
+        from reckoner.report.roofline_figure import roofline_chart
+
+        click.echo(f"wrote {to_png(roofline_chart(found), options['plot'])}", err=True)
+    if options["as_json"]:
+        document = found.to_dict(options["level"])
+        if options["explained"]:
+            document["terms"] = [_term(term) for term in found.explain()]
+        click.echo(canonical_json(document), nl=False)
+    elif options["as_csv"]:
+        _csv(found, options["level"])
+    else:
+        _table(found, options["level"])
+        if options["explained"]:
+            _terms(found)
+    return 0
+
+
+def _term(term: Any) -> dict[str, Any]:
+    return {name: getattr(term, name) for name in ("name", "symbol", "value", "unit", "formula", "source")}
+
+
+def _csv(found: Prediction, level: float) -> None:
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    out.writerow(["metric", "value", "low", "high", "unit"])
+    for name, metric in found.to_dict(level)["metrics"].items():
+        if metric is not None:
+            out.writerow([name, metric["value"], metric["low"], metric["high"], metric["unit"]])
+
+
+def _table(found: Prediction, level: float) -> None:
+    from rich.table import Table
+
+    asked = found.to_dict(level)
+    table = Table(title=_title(found), title_justify="left")
+    for name, side in (("", "left"), ("predicted", "right"), (f"{level:.0%} interval", "right")):
+        table.add_column(name, justify=side)  # type: ignore[arg-type]
+    for name, metric in asked["metrics"].items():
+        if metric is not None:
+            value, low, high = (show_metric(metric[part], metric["unit"]) for part in ("value", "low", "high"))
+            table.add_row(LABELS[name], value, f"{low} to {high}")
+    out = console()
+    out.print(table)
+    out.print(f"{asked['why']}", highlight=False)
+    evidence = asked["efficiency"]
+    out.print(f"efficiency: {evidence['source']}, {evidence['n']} measurements of like designs", highlight=False)
+
+
+def _title(found: Prediction) -> str:
+    design, workload = found.design, found.workload
+    s = design.serving
+    shared = f", {float(design.n_devices):g} devices" if float(design.n_devices) > 1 else ""
+    return (
+        f"{design.model.title} on {design.device.title}{shared}\n"
+        f"{design.weights_format.name} weights, {design.compute_dtype} products, {design.kv_format.name} cache, "
+        f"{s.engine}, batch {float(s.batch):g}, "
+        f"{float(workload.prompt_tokens):g} tokens in, {float(workload.output_tokens):g} out"
+    )
+
+
+def show_metric(value: float, unit: str) -> str:
+    """Write a metric with its unit; rates without prefixes, so that they compare at a glance.
+
+    >>> show_metric(0.0123, "s"), show_metric(3930.4, "tok/s"), show_metric(0.177, "USD")
+    ('12.3 ms', '3,930 tok/s', '$0.177')
+    """
+    from reckoner.report.tables import number
+    from reckoner.units import show
+
+    if unit == "USD":
+        return f"${number(value, 3)}"
+    return f"{number(value, 3)} {unit}" if unit.endswith("/s") else show(value, unit)
+
+
+def _terms(found: Prediction) -> None:
+    from rich.table import Table
+
+    table = Table(title="Every term")
+    for name, side in (("term", "left"), ("", "left"), ("value", "right"), ("formula", "left"), ("source", "left")):
+        table.add_column(name, justify=side)  # type: ignore[arg-type]
+    for term in found.explain():
+        value = f"{float(term.value):.6g} {term.unit}".rstrip()
+        table.add_row(term.name, term.symbol, value, term.formula, term.source)
+    console().print(table)
