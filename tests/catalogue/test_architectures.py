@@ -43,6 +43,14 @@ BY_HAND = {
     # biases on 64 query and 2 x 32 key-value features
     "seed_oss": ({}, 4 * (LAYER + 128) + ENDS),
     "glm": ({}, 4 * (LAYER + 128) + ENDS),
+    "ernie4_5": ({}, 4 * LAYER + 6_400 + 64),
+    "hunyuan_v1_dense": ({}, 4 * (LAYER + 2 * 16) + 6_400 + 64),
+    # norms of weight and bias, a plain MLP of 2*64*96
+    "nemotron": ({}, 4 * (12_288 + 12_288 + 4 * 64) + 2 * 6_400 + 2 * 64),
+    "qwen2_vl": ({}, 4 * (LAYER + 128) + ENDS),
+    "qwen2_vl_text": ({}, 4 * (LAYER + 128) + ENDS),
+    "qwen2_5_vl": ({}, 4 * (LAYER + 128) + ENDS),
+    "qwen2_5_vl_text": ({}, 4 * (LAYER + 128) + ENDS),
     # and two norms more
     "glm4": ({}, 4 * (LAYER + 128 + 2 * 64) + ENDS),
     # query-key norms over all heads
@@ -147,6 +155,8 @@ def test_a_hybrid_caches_in_its_attention_layers_only():
 
 def test_layers_that_share_a_cache_add_nothing_to_it():
     assert find.model("gemma-3n-e4b").kv_elements_per_token == 20 * 2 * 2 * 256
+    # eight layers of Llama 3.2 Vision look at the image only
+    assert find.model("llama-3.2-11b-vision").kv_elements_per_token == 32 * 2 * 8 * 128
 
 
 def test_active_weights_leave_out_the_experts_not_visited():

@@ -48,6 +48,19 @@ def test_orin_nx_counts_fifty_dense_int8():
     assert find.device("orin-nx").peak("int8") == 50e12
 
 
+def test_a17_and_the_cortex_m7_have_the_corrected_figures():
+    assert find.device("a17").bandwidth_bytes_per_s == 51.2e9
+    m7 = find.device("cortex-m7")
+    assert (m7.flash_bytes, m7.memory_bytes) == (2 * 2**20, 2**20)
+    assert 0.5e9 <= m7.peak("fp32") <= 1e9
+
+
+def test_equal_devices_hash_alike():
+    h100 = find.device("h100")
+    assert hash(replace(h100)) == hash(h100)
+    assert len({h100, replace(h100), replace(h100, bandwidth_bytes_per_s=1.0)}) == 2
+
+
 def test_int4_never_takes_another_types_peak():
     with pytest.raises(MissingFigureError, match=r"no int4 peak; present: .*fp16.*fp8"):
         find.device("h100").peak("int4")

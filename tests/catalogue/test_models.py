@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from reckoner.catalogue import find
-from reckoner.errors import UnknownNameError
+from reckoner.errors import InputError, UnknownNameError
 
 NAMES = find.models()
 PUBLISHED = [name for name in NAMES if find.published_params(name) is not None]
@@ -32,6 +32,13 @@ def test_every_model_is_sane_and_sourced(name):
     assert pickle.loads(pickle.dumps(model)) == model
     for alias in model.aliases:
         assert find.model(alias) == model
+
+
+def test_a_missing_file_is_called_a_file_not_a_name(tmp_path):
+    with pytest.raises(InputError) as caught:
+        find.model(str(tmp_path / "absent.json"))
+    assert "absent.json" in str(caught.value)
+    assert "no model named" not in str(caught.value)
 
 
 def test_an_unknown_model_names_near_misses():

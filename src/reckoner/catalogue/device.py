@@ -99,6 +99,10 @@ class Device:
         if not isinstance(self.peak_flop_per_s, MappingProxyType):
             object.__setattr__(self, "peak_flop_per_s", MappingProxyType(dict(self.peak_flop_per_s)))
 
+    def __hash__(self) -> int:
+        """Hash by what tells devices apart; the mapping of peaks has no hash of its own."""
+        return hash((self.name, self.memory_bytes, self.bandwidth_bytes_per_s))
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to worker processes: a mapping proxy alone cannot."""
         fields = {name: getattr(self, name) for name in self.__slots__}

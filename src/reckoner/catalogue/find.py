@@ -81,7 +81,7 @@ def model(name_or_path: str | Path) -> Model:
     if isinstance(name_or_path, str) and known.has(name_or_path):
         return _built_in(known.resolve(name_or_path))
     path = Path(name_or_path)
-    if path.exists():
+    if path.exists() or path.suffix == ".json":
         return Model.from_config(path)
     return _built_in(known.resolve(str(name_or_path)))
 

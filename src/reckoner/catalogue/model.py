@@ -176,6 +176,10 @@ class Model:
         if not isinstance(self.parts, MappingProxyType):
             object.__setattr__(self, "parts", MappingProxyType(dict(self.parts)))
 
+    def __hash__(self) -> int:
+        """Hash by what tells models apart; the mapping of parts has no hash of its own."""
+        return hash((self.name, self.architecture, self.n_layers, self.hidden))
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to worker processes: a mapping proxy alone cannot."""
         fields = {name: getattr(self, name) for name in self.__slots__}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reckoner.catalogue.architectures._blocks import Block, Ends, Mixer, assemble, attend, dense
 from reckoner.catalogue.architectures._fields import Fields
@@ -114,7 +114,14 @@ DIALECTS = {
     "granite": Dialect(tied=True),
     "exaone4": Dialect(qk_norm="head", period=4),
     "seed_oss": Dialect(qkv_bias=True),
+    "ernie4_5": Dialect(tied=True, bias_keys=("use_bias",), mlp_bias_keys=("use_bias",)),
+    "hunyuan_v1_dense": Dialect(qk_norm="head", tied=True),
+    "nemotron": Dialect(norm_width=2, gated=False),
     "qwen2": Dialect(qkv_bias=True),
+    "qwen2_vl": Dialect(qkv_bias=True),
+    "qwen2_vl_text": Dialect(qkv_bias=True),
+    "qwen2_5_vl": Dialect(qkv_bias=True),
+    "qwen2_5_vl_text": Dialect(qkv_bias=True),
     "qwen3": Dialect(qk_norm="head"),
     "qwen3_vl_text": Dialect(qk_norm="head"),
     "gemma": Dialect(tied=True),
@@ -213,8 +220,11 @@ def _mllama(c: Fields, kind: str) -> Model:
     heads = (n_heads, c.kv_heads(n_heads), width)
     ffn = dense(hidden, c.integer("intermediate_size"))
     own = Block(mixers=(attend(hidden, heads),), ffn=ffn, norm=2 * hidden)
-    # query and key norms of a head each, and one gate for attention and one for the MLP
-    cross = Block(mixers=(attend(hidden, heads, extra=2 * width + 2),), ffn=ffn, norm=2 * hidden)
+    # query and key norms of a head each, and one gate for attention and one for the MLP; its cache holds the image
+    looking = attend(hidden, heads, extra=2 * width + 2)
+    if looking.attention is not None:
+        looking = replace(looking, attention=replace(looking.attention, stores=False))
+    cross = Block(mixers=(looking,), ffn=ffn, norm=2 * hidden)
     end = ends(c, Dialect())
     end = Ends(hidden=hidden, vocab=end.vocab, tied=end.tied, norm=hidden, embedding_extra=8 * hidden)
     return assemble(c, kind, end, [cross if i in across else own for i in range(n_layers)])
