@@ -82,7 +82,7 @@ class Section:
     title : str
         The heading; the section's id is made from it.
     parts : tuple of str, Chart, Table, Drawing
-        A text is one paragraph of plain words; ``**bold**`` and ``code`` in backticks are kept.
+        A text is plain words, a blank line between paragraphs; ``**bold**`` and ``code`` in backticks are kept.
     """
 
     title: str
@@ -194,4 +194,4 @@ def _part(part: str | Chart | Table | Drawing) -> str:
             f'<figure><div class="drawing">{part.svg}</div>\n'
             f"<figcaption>{inline(part.caption)}</figcaption>\n{source}</figure>"
         )
-    return f"<p>{inline(part)}</p>"
+    return "\n".join(f"<p>{inline(paragraph)}</p>" for paragraph in part.split("\n\n"))
