@@ -15,7 +15,7 @@ from reckoner.measure.environment import Environment
 from reckoner.measure.fits import Crossover, Law, find_crossover, fit_law
 from reckoner.measure.latency_rounds import Journal
 from reckoner.measure.memory_point import MemoryPoint
-from reckoner.measure.protocol import Caution, Summary, sample_cautions, summarise
+from reckoner.measure.protocol import Caution, Summary, series_cautions, summarise
 from reckoner.measure.subjects import ModelInfo, TargetId
 from reckoner.physics import kvcache, transformer
 
@@ -61,8 +61,11 @@ class CurvesPlan:
             raise InputError(
                 f"fit_up_to is {self.fit_up_to} and leaves {fitted} of s_points for the fits; they need 3 or more"
             )
-        if self.repeats < 1 or self.warmups < 0:
-            raise InputError(f"repeats is {self.repeats} and warmups {self.warmups}; at least 1 and 0")
+        if self.repeats < 1 or self.warmups < 1:
+            raise InputError(
+                f"repeats is {self.repeats} and warmups {self.warmups}; at least 1 each, a warm-up tells what fits the "
+                "budget"
+            )
         if not self.point_budget_s > 0:
             raise InputError(
                 f"point_budget_s is {self.point_budget_s}; give the repeats of a point some time, above 0 s"
@@ -313,10 +316,9 @@ def combine(target: TargetId, plan: CurvesPlan, journal: Journal, memory: tuple[
     )
     theory = _theory(model, journal, alpha_ms=with_cache.coefficients[0].value)
     head_ms = 1e3 * float(transformer.linear_flops(model.hidden * model.vocab)) / theory.gemm_flop_per_s
-    cautions = list(journal.cautions)
-    for s, having, without in zip(plan.s_points, cached, uncached, strict=True):
-        cautions += sample_cautions(f"{target.key} at S={s} with cache", having)
-        cautions += sample_cautions(f"{target.key} at S={s} without cache", without)
+    cautions = journal.cautions
+    for mode, points in (("with cache", cached), ("without cache", uncached)):
+        cautions += series_cautions(f"{target.key} {mode}", plan.s_points, points)
     return TargetCurves(
         target=target,
         model=model,
@@ -344,7 +346,7 @@ def combine(target: TargetId, plan: CurvesPlan, journal: Journal, memory: tuple[
         environment=environment,
         pinned_core=journal.pinned_core,
         processes=journal.processes,
-        cautions=tuple(cautions),
+        cautions=cautions,
     )
 
 

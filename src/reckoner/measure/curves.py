@@ -19,12 +19,12 @@ from reckoner.measure.curve_results import CurvesPlan, CurvesResult, TargetCurve
 from reckoner.measure.environment import THREAD_VARIABLES, fingerprint
 from reckoner.measure.latency_rounds import Journal, LatencySpec
 from reckoner.measure.memory_point import ENVIRONMENT, MemoryPoint, MemorySpec
-from reckoner.measure.subjects import ModelInfo, Target, TargetId
+from reckoner.measure.subjects import EngineName, ModelInfo, Target, TargetId
 
 WORK = "curves-work"
 _MEMORY_SHARE = 0.25  # of a target's progress: about what its memory points take in the demo
 
-__all__ = ["CurvesPlan", "CurvesResult", "Target", "TargetCurves", "run_curves"]
+__all__ = ["CurvesPlan", "CurvesResult", "EngineName", "Target", "TargetCurves", "run_curves"]
 
 
 def run_curves(

@@ -15,6 +15,8 @@ from reckoner.measure.protocol import Summary
 
 LEVEL = 0.95
 
+CrossoverReason = Literal["crosses", "cache faster everywhere", "no gain at the longest S"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coefficient:
@@ -77,13 +79,16 @@ class Crossover:
         Context from which the cached step is the faster one; None when there is no such place. [token]
     reason : str
         ``crosses``, or why there is no crossover in the range measured.
-    undecided_s : tuple of int
-        Contexts at which the two intervals overlap or one is missing: there the order of the medians proves nothing.
+    overlapping_s : tuple of int
+        Contexts at which the two intervals overlap: there the order of the medians proves nothing. [token]
+    too_few_s : tuple of int
+        Contexts at which one mode has too few samples for an interval. [token]
     """
 
     s: float | None
-    reason: Literal["crosses", "cache faster everywhere", "no gain at the longest S", "not measured"]
-    undecided_s: tuple[int, ...]
+    reason: CrossoverReason
+    overlapping_s: tuple[int, ...]
+    too_few_s: tuple[int, ...]
 
 
 def fit_law(s: Sequence[int], values: Sequence[float], names: Sequence[str], *, fit_up_to: int) -> Law:
@@ -171,27 +176,26 @@ def find_crossover(s: Sequence[int], cached: Sequence[Summary], uncached: Sequen
     last change counts: from there on the cache pays off.
     """
     if not s:
-        return Crossover(s=None, reason="not measured", undecided_s=())
+        raise InputError("no context was measured; a crossover needs at least one")
     gain = [without.median - having.median for having, without in zip(cached, uncached, strict=True)]
-    undecided = tuple(
-        length
-        for length, having, without in zip(s, cached, uncached, strict=True)
-        if having.low is None
-        or having.high is None
-        or without.low is None
-        or without.high is None
-        or (having.low <= without.high and without.low <= having.high)
-    )
-    if gain[-1] <= 0:
-        # A cache that is slower at the longest context pays off nowhere above, whatever it did below.
-        return Crossover(s=None, reason="no gain at the longest S", undecided_s=undecided)
+    overlapping, too_few = [], []
+    for length, having, without in zip(s, cached, uncached, strict=True):
+        if having.low is None or having.high is None or without.low is None or without.high is None:
+            too_few.append(length)
+        elif having.low <= without.high and without.low <= having.high:
+            overlapping.append(length)
+    place: float | None = None
+    reason: CrossoverReason
     losing = [index for index, value in enumerate(gain) if value <= 0]
     if not losing:
-        return Crossover(s=None, reason="cache faster everywhere", undecided_s=undecided)
-    left = losing[-1]
-    share = -gain[left] / (gain[left + 1] - gain[left])
-    place = math.exp(math.log(s[left]) + share * (math.log(s[left + 1]) - math.log(s[left])))
-    return Crossover(s=place, reason="crosses", undecided_s=undecided)
+        reason = "cache faster everywhere"
+    elif losing[-1] == len(s) - 1:
+        reason = "no gain at the longest S"
+    else:
+        reason, left = "crosses", losing[-1]
+        share = -gain[left] / (gain[left + 1] - gain[left])
+        place = s[left] * (s[left + 1] / s[left]) ** share
+    return Crossover(s=place, reason=reason, overlapping_s=tuple(overlapping), too_few_s=tuple(too_few))
 
 
 def student_t(level: float, dof: int) -> float:

@@ -273,3 +273,28 @@ def sample_cautions(label: str, summary: Summary) -> tuple[Caution, ...]:
             )
         )
     return tuple(found)
+
+
+def series_cautions(label: str, s: Sequence[int], summaries: Sequence[Summary]) -> tuple[Caution, ...]:
+    """One caution a kind for a whole curve, naming the contexts."""
+    found = []
+    few = [length for length, summary in zip(s, summaries, strict=True) if summary.low is None]
+    noisy = [length for length, summary in zip(s, summaries, strict=True) if summary.noise > NOISY_IQR]
+    if few:
+        found.append(
+            Caution(
+                kind="samples",
+                message=f"{label}: too few samples for an interval at S = {', '.join(map(str, few))}; "
+                "repeat more or give the points more time",
+            )
+        )
+    if noisy:
+        worst = max(summary.noise for summary in summaries)
+        found.append(
+            Caution(
+                kind="noisy",
+                message=f"{label}: half of the samples spread over more than {NOISY_IQR:.0%} of the median at "
+                f"S = {', '.join(map(str, noisy))} (at worst {worst:.0%}); close other programs and repeat more",
+            )
+        )
+    return tuple(found)

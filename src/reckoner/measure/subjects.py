@@ -57,58 +57,67 @@ class Target:
     ----------
     name : str
         What the results call the decoder.
-    folder : str or None
-        Its model folder; None for a decoder with random weights of shape ``config`` drawn from ``seed``.
+    folder, files, config
+        Exactly one of: its model folder; the path of each role of such a folder (``config.json``, ...); the shape of a
+        decoder with random weights drawn from ``seed``.
     """
 
     name: str
     engine: EngineName
     folder: str | None = None
+    files: Mapping[str, str] | None = None
     config: DecoderConfig | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if (self.folder is None) == (self.config is None):
-            raise InputError(f"target {self.name}: give its model folder or a random decoder's config, one of the two")
+        if sum(source is not None for source in (self.folder, self.files, self.config)) != 1:
+            raise InputError(
+                f"target {self.name}: give a model folder, the files of one, or a random decoder's config, one of these"
+            )
         if self.engine not in ("numpy", "llamacpp"):
             raise InputError(f"target {self.name}: engine is {self.engine!r}; choose numpy or llamacpp")
+        if not self.name or "/" in self.name:
+            raise InputError(f"target name is {self.name!r}; it names files, write a word without slashes")
 
-    def identity(self) -> TargetId:
-        """Name, engine and content.
+    def roles(self) -> dict[str, Path]:
+        """Files by role; empty for a random decoder.
 
         Raises
         ------
         InputError
-            The folder is no model folder.
+            The folder is no model folder, or a file is not there.
         """
-        files = {}
-        if self.folder is not None:
-            folder = Path(self.folder)
-            if not (folder / "config.json").is_file():
-                raise InputError(f"target {self.name}: {folder} holds no config.json; give a model folder")
-            files = {role: sha256_file(folder / role) for role in ROLES if (folder / role).exists()}
-        return TargetId(name=self.name, engine=self.engine, config=self.config, seed=self.seed, files=files)
+        if self.config is not None:
+            return {}
+        if self.files is not None:
+            roles = {role: Path(path) for role, path in self.files.items()}
+        else:
+            folder = Path(str(self.folder))
+            roles = {role: folder / role for role in ROLES if (folder / role).exists()}
+        for role in ("config.json", "model.safetensors", "tokenizer.json"):
+            if role not in roles or not roles[role].is_file():
+                raise InputError(f"target {self.name}: {role} is not there; give a whole model folder")
+        return roles
+
+    def identity(self) -> TargetId:
+        """Name, engine and content."""
+        digests = {role: sha256_file(path) for role, path in self.roles().items()}
+        return TargetId(name=self.name, engine=self.engine, config=self.config, seed=self.seed, files=digests)
 
     def weights(self, context: int) -> Weights:
         """Load or draw the weights; positions are raised to ``context`` where the model was made for fewer."""
-        weights = load(Path(str(self.folder))) if self.config is None else random_weights(self.config, seed=self.seed)
+        weights = load(self.roles()) if self.config is None else random_weights(self.config, seed=self.seed)
         config = weights.config
         if config.max_position_embeddings >= context:
             return weights
         # Nonsense beyond the trained length, but the cost of a step does not depend on what it computes.
         return dataclasses.replace(weights, config=dataclasses.replace(config, max_position_embeddings=context))
 
-    def shape(self) -> DecoderConfig:
-        """Configuration alone, without loading the weights."""
-        if self.config is not None:
-            return self.config
-        return DecoderConfig.from_mapping(read_json(Path(str(self.folder)) / "config.json"))
-
     def tokenizer(self) -> Any:
         """``tokenizer.json`` as a mapping."""
         if self.config is not None:
             return random_tokenizer(self.config)
-        return read_json(Path(str(self.folder)) / "tokenizer.json")
+        return read_json(self.roles()["tokenizer.json"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
