@@ -149,6 +149,14 @@ def test_attention_in_blocks_is_attention_at_once(decoder, monkeypatch):
     np.testing.assert_allclose(decoder.forward(ids), whole, atol=1e-5)
 
 
+@pytest.mark.parametrize("few", [0, 1000])
+def test_the_order_of_a_product_changes_no_logit(decoder, monkeypatch, few):
+    ids = np.random.default_rng(5).integers(0, 320, 30)
+    whole = decoder.forward(ids)
+    monkeypatch.setattr(numpy_decoder, "FEW_ROWS", few)
+    np.testing.assert_allclose(decoder.forward(ids), whole, atol=1e-5)
+
+
 def test_sequences_of_a_batch_do_not_see_each_other(decoder):
     ids = np.random.default_rng(6).integers(0, 320, (3, 10))
     cache = decoder.new_cache(11, batch=3)
@@ -253,7 +261,9 @@ def test_a_cold_sample_is_greedy_and_a_stop_token_ends_its_row(decoder):
         (lambda d: d.forward([-1]), "token id -1"),
         (lambda d: d.forward([1] * 257), "257 tokens were asked for.*max_position_embeddings is 256"),
         (lambda d: d.forward([[1], [2]], d.new_cache(4)), "2 sequences, the cache 1"),
-        (lambda d: d.generate([], max_new_tokens=1), r"ids of shape \(0,\)"),
+        (lambda d: d.generate([], max_new_tokens=1), "prompt_ids is empty"),
+        (lambda d: d.generate([1] * 250, max_new_tokens=8), "257 tokens were asked for"),
+        (lambda d: d.sample([1] * 250, 1, temperature=1, max_new_tokens=8, seed=0), "257 tokens were asked for"),
         (lambda d: d.generate([1], max_new_tokens=0), "max_new_tokens is 0"),
         (lambda d: d.sample([1], 1, temperature=0, max_new_tokens=1, seed=0), "temperature is 0"),
     ],

@@ -182,6 +182,15 @@ def test_missing_files_are_named(folder, tmp_path):
     [
         ({"model_type": "mamba"}, "model_type is 'mamba'"),
         ({"vocab_size": 0}, "vocab_size is 0"),
+        ({"vocab_size": "320"}, "vocab_size is '320'; it must be an integer"),
+        ({"hidden_size": True}, "hidden_size is True; it must be an integer"),
+        ({"rope_theta": None}, "rope_theta is None; it must be a number"),
+        ({"tie_word_embeddings": 1}, "tie_word_embeddings is 1; it must be true or false"),
+        ({"num_key_value_heads": 3}, "not a multiple of num_key_value_heads 3"),
+        ({"head_dim": 15}, "head_dim is 15"),
+        ({"rope_scaling": {"factor": 8.0}}, "rope_scaling is {'factor': 8.0}"),
+        ({"attention_bias": True}, "attention_bias is True; these engines run False only"),
+        ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
         ({"vocab_size": 321}, r"embed_tokens.weight has shape \(320, 64\)"),
     ],
 )

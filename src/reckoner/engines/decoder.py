@@ -10,13 +10,22 @@ numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from reckoner.errors import InputError
 
 INT8_BLOCK = 32  # ggml's QK8_0: ggml-common.h of llama.cpp, read 2026-11-20
+
+_KINDS: Mapping[str, tuple[str, tuple[type, ...]]] = {
+    "int": ("an integer", (int,)),
+    "float": ("a number", (int, float)),
+    "bool": ("true or false", (bool,)),
+}
+# Options of a Llama config.json that change the arithmetic: refused, never ignored.
+_PLAIN = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "rope_scaling": None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +45,13 @@ class DecoderConfig:
     tie_word_embeddings: bool = True
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
-            value = getattr(self, name)
-            if not isinstance(value, bool) and not value > 0:
-                raise InputError(f"config.json: {name} is {value!r}; it must be above 0")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            words, kinds = _KINDS[str(field.type)]
+            if type(value) not in kinds:  # isinstance would take true for an integer
+                raise InputError(f"config.json: {field.name} is {value!r}; it must be {words}")
+            if kinds != (bool,) and not 0 < value < math.inf:
+                raise InputError(f"config.json: {field.name} is {value!r}; it must be above 0")
         if self.num_attention_heads % self.num_key_value_heads:
             raise InputError(
                 f"config.json: num_attention_heads is {self.num_attention_heads}, not a multiple of "
@@ -61,6 +73,9 @@ class DecoderConfig:
             raise InputError(
                 f"config.json: model_type is {config.get('model_type')!r}; these engines run 'llama' decoders only"
             )
+        for key, plain in _PLAIN.items():
+            if config.get(key, plain) not in (plain, None):
+                raise InputError(f"config.json: {key} is {config[key]!r}; these engines run {plain!r} only")
         values = {name: config[name] for name in cls.__slots__ if name in config}
         if "head_dim" not in values and "hidden_size" in values and "num_attention_heads" in values:
             values["head_dim"] = values["hidden_size"] // values["num_attention_heads"]

@@ -133,9 +133,10 @@ class KVCache:
         """
         if self._cursor == 0:
             return 0
-        run = self.max_tokens * self._keys.shape[4] * self._keys.itemsize
-        starts = self._keys.ctypes.data + run * np.arange(self.bytes_allocated() // run)
+        run = self._max_tokens * self._keys.shape[4] * self._keys.itemsize
+        runs = np.arange(self._keys.nbytes // run) * run
+        starts = np.sort(np.concatenate([part.ctypes.data + runs for part in (self._keys, self._values)]))
         ends = starts + self._cursor * self._keys.shape[4] * self._keys.itemsize - 1
         first, last = starts // page_bytes, ends // page_bytes
-        # Runs are in ascending order: a page counts twice only when a run begins on the page where the last one ended.
+        # In ascending order a page counts twice only when a run begins on the page where the one before it ended.
         return int((last - first + 1).sum() - (first[1:] == last[:-1]).sum()) * page_bytes
