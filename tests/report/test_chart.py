@@ -56,6 +56,13 @@ def test_an_annotation_stands_somewhere():
     ]
 
 
+@pytest.mark.parametrize(
+    ("log_x", "x", "share"), [(False, 12, 0.5), (True, math.sqrt(128), 0.5), (True, 4, 0.0), (False, 99, 1.0)]
+)
+def test_a_place_across_the_axis_is_a_share_of_what_the_axis_shows(log_x, x, share):
+    assert chart(log_x=log_x).across(x) == pytest.approx(share)
+
+
 def test_the_table_of_a_figure_holds_every_number_and_interval_it_draws():
     table = table_of("S", [LINE, Series(name="theory", x=(16, 32), y=(0.7, 0.9))])
     assert table.headers == ("S", "with cache", "with cache, low", "with cache, high", "theory")

@@ -154,6 +154,15 @@ class Chart:
         seen = dict.fromkeys(x for series in self.series for x in series.x if isinstance(x, str))
         return tuple(seen)
 
+    def across(self, x: float) -> float:
+        """Where ``x`` stands between the leftmost (0) and the rightmost (1) point, as the axis shows it."""
+        values = [value for series in self.series for value in series.x if isinstance(value, float)]
+        if not values or min(values) == max(values):
+            return 0.5
+        ends = (min(values), max(values), x)
+        low, high, at = (math.log(end) for end in ends) if self.log_x else ends
+        return min(max((at - low) / (high - low), 0.0), 1.0)
+
 
 def _refuse_non_positive(chart: str, series: Series, axis: str, values: Sequence[float | str | None]) -> None:
     for index, value in enumerate(values):

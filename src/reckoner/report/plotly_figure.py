@@ -25,6 +25,7 @@ from reckoner.report.theme import (
 
 _HATCHES: Final = {"": "", "//": "/", "..": ".", "xx": "x"}
 _HEIGHT_PX: Final = 440
+_TURN: Final = 0.65  # words right of this stand left of their line
 _MARGIN: Final = 0.06  # empty share of an axis beyond its outermost point: our own choice
 
 # Draws every figure of the page, again when the reader switches between light and dark.
@@ -225,12 +226,14 @@ def _mark(annotation: Annotation, chart: Chart, ink: str, dark: bool) -> dict[st
     at_x = None if annotation.x is None else log10(annotation.x) if chart.log_x else annotation.x
     at_y = None if annotation.y is None else log10(annotation.y) if chart.log_y else annotation.y
     if annotation.kind == "vertical":
-        words |= {"x": at_x, "xref": "x", "xanchor": "left", "y": 1, "yref": "paper", "yanchor": "top"}
+        side = "left" if chart.across(annotation.x or 0.0) < _TURN else "right"
+        words |= {"x": at_x, "xref": "x", "xanchor": side, "y": 1, "yref": "paper", "yanchor": "top"}
         ends = {"x0": annotation.x, "x1": annotation.x, "y0": 0, "y1": 1, "xref": "x", "yref": "paper"}
     elif annotation.kind == "horizontal":
         words |= {"x": 0, "xref": "paper", "xanchor": "left", "y": at_y, "yref": "y", "yanchor": "bottom"}
         ends = {"x0": 0, "x1": 1, "y0": annotation.y, "y1": annotation.y, "xref": "paper", "yref": "y"}
     else:
-        words |= {"x": at_x, "y": at_y, "xref": "x", "yref": "y", "ax": 40, "ay": -40, "arrowcolor": ink}
+        lean = round(60 * (1 - 2 * chart.across(annotation.x or 0.0)))  # towards the middle, where there is room
+        words |= {"x": at_x, "y": at_y, "xref": "x", "yref": "y", "ax": lean, "ay": -40, "arrowcolor": ink}
         return {"annotation": words}
     return {"annotation": words, "shape": {"type": "line", "line": line} | ends}

@@ -104,7 +104,7 @@ def _draw(axes: Any, chart: Chart) -> None:
         axes.set_ylim(bottom=0)
     _ticks(axes, chart)
     for annotation in chart.annotations:
-        _annotate(axes, annotation)
+        _annotate(axes, chart, annotation)
 
 
 def _positions(chart: Chart, series: Series, index: int) -> tuple[list[float], float]:
@@ -202,7 +202,8 @@ def _ticks(axes: Any, chart: Chart) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _annotate(axes: Any, annotation: Annotation) -> None:
+def _annotate(axes: Any, chart: Chart, annotation: Annotation) -> None:
+    left = annotation.x is None or chart.across(annotation.x) < 0.65  # else the words would leave the picture
     line = {"color": INK_LIGHT, "linewidth": 1.2, "linestyle": (0, (4.0, 2.0))}
     box = {"boxstyle": "round,pad=0.25", "facecolor": PAPER_LIGHT, "edgecolor": "none", "alpha": 0.85}
     if annotation.kind == "vertical":
@@ -211,8 +212,9 @@ def _annotate(axes: Any, annotation: Annotation) -> None:
             annotation.text,
             xy=(annotation.x, 0.98),
             xycoords=("data", "axes fraction"),
-            xytext=(5, 0),
+            xytext=(5 if left else -5, 0),
             textcoords="offset points",
+            ha="left" if left else "right",
             va="top",
             fontsize=10,
             bbox=box,
@@ -232,8 +234,9 @@ def _annotate(axes: Any, annotation: Annotation) -> None:
         axes.annotate(
             annotation.text,
             xy=(annotation.x, annotation.y),
-            xytext=(14, 18),
+            xytext=(14 if left else -14, 18),
             textcoords="offset points",
+            ha="left" if left else "right",
             fontsize=10,
             bbox=box,
             arrowprops={"arrowstyle": "->", "color": INK_LIGHT},
