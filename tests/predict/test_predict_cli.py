@@ -80,7 +80,7 @@ def test_terms_come_with_json_when_asked_for(capsys, monkeypatch):
         (("llama-3.1-8b", "-d", "h100", "--compute", "fp4"), "nvidia-h100-sxm has no fp4 peak; present:"),
         (("llama-3.1-8b", "-d", "h100", "--engine", "vlm"), "no engine named 'vlm'. Did you mean vllm"),
         (("llama-3.1-8b", "-d", "h100", "--level", "2"), "level is 2.0; it must lie between 0 and 1"),
-        (("no/such/config.json", "-d", "h100"), "no model named 'no/such/config.json'"),
+        (("no/such/config.json", "-d", "h100"), "no file no/such/config.json; check the path"),
     ],
 )
 def test_bad_input_is_one_sentence_on_stderr_and_exit_2(capsys, monkeypatch, words, said):

@@ -23,6 +23,7 @@ NUMBERS = {
     "pp": ("--pp", None, "Devices that share the stack of layers."),
     "ep": ("--ep", None, "Devices that share the experts."),
     "replicas": ("--replicas", None, "Copies of the whole."),
+    "requests_per_s": ("--rate", None, "Requests that arrive per second; by default each place is always filled."),
     "prefix_hit": ("--prefix-hit", None, "Share of the prompt found in the cache."),
 }
 WORDS = {

@@ -51,7 +51,7 @@ def command(model: str, device: str, **options: Any) -> int:
     from reckoner.files import canonical_json
     from reckoner.predict.prediction import predict
 
-    tokens = ("prompt_tokens", "output_tokens", "prefix_hit")
+    tokens = ("prompt_tokens", "output_tokens", "requests_per_s", "prefix_hit")
     serving = Serving(**given(options, [name for name in (*WORDS, *NUMBERS) if name not in tokens]))
     design = Design(model=find.model(model), device=find.device(device), serving=serving)
     found = predict(design, Workload(**given(options, tokens)), usd_per_hour=options["usd_per_hour"]).require_fit()
@@ -94,12 +94,16 @@ def _table(found: Prediction, level: float) -> None:
     for name, side in (("", "left"), ("predicted", "right"), (f"{level:.0%} interval", "right")):
         table.add_column(name, justify=side)  # type: ignore[arg-type]
     for name, metric in asked["metrics"].items():
-        if metric is not None:
+        if metric is None and asked["overloaded"] and name in ("ttft_s", "e2e_s"):
+            table.add_row(LABELS[name], "without end", "")
+        elif metric is not None:
             value, low, high = (show_metric(metric[part], metric["unit"]) for part in ("value", "low", "high"))
             table.add_row(LABELS[name], value, f"{low} to {high}")
     out = console()
     out.print(table)
-    out.print(f"{asked['why']}", highlight=False)
+    if asked["overloaded"]:
+        out.print("requests arrive faster than the full batch serves them; the queue grows without end")
+    out.print(asked["why"], highlight=False)
     evidence = asked["efficiency"]
     out.print(f"efficiency: {evidence['source']}, {evidence['n']} measurements of like designs", highlight=False)
 

@@ -59,7 +59,7 @@ def _terms(p: Prediction) -> Iterator[Term]:
     n = numbers_of(design, p.workload)
     prefix = n.prompt_tokens * n.prefix_hit
     context = n.prompt_tokens + 0.5 * n.output_tokens
-    step = decode_work(plan.shape, _plan.shared_batch(n), context)
+    step = decode_work(plan.shape, _plan.shared_batch(o.batch, n.pp), context)
     own = prefill_work(plan.shape, 1.0, n.prompt_tokens - prefix, prefix)
 
     def term(name: str, symbol: str, value: Num, unit: str, formula: str, source: str) -> Term:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,8 +11,9 @@ from reckoner.physics import energy
 from reckoner.physics.arrays import Floats, maximum, minimum, where
 from reckoner.physics.kvcache import round_to_blocks
 from reckoner.physics.parallel import transfer_s
-from reckoner.predict.combine import Parts, closed_loop_ttft_s, decode_parts, prefill_parts
+from reckoner.predict.combine import Parts, decode_parts, prefill_parts
 from reckoner.predict.efficiency import Efficiency
+from reckoner.predict.serving import Times, closed_loop_times, open_loop_times, static_times
 from reckoner.predict.terms import ACTIVATION_BYTES, HOP_S, Limits, Terms, Work, terms
 from reckoner.predict.work import Shape, decode_work, kv_copies, prefill_work, sequence_bytes, shape_of
 
@@ -43,14 +45,6 @@ class Numbers(NamedTuple):
     prefix_hit: Floats
 
 
-class Times(NamedTuple):
-    """What a client sees."""
-
-    ttft_s: Floats
-    tpot_s: Floats
-    e2e_s: Floats
-
-
 class Memory(NamedTuple):
     """Bytes on each device; weights that a microcontroller keeps in flash stand apart."""
 
@@ -67,8 +61,12 @@ class Memory(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """All that is computed for a question: a decode step, one prompt's prefill, all the batch's prompts' prefills."""
+    """All that is computed for a question: a decode step, one prompt's prefill, all the batch's prompts' prefills.
 
+    ``batch`` is what was asked for, or the mean number inside that an open loop leads to.
+    """
+
+    batch: Floats
     step: Parts
     own: Parts
     whole: Parts
@@ -87,37 +85,9 @@ def numbers_of(design: Design, workload: Workload) -> Numbers:
     )
 
 
-def shared_batch(numbers: Numbers) -> Floats:
+def shared_batch(batch: Floats, pp: Floats) -> Floats:
     """Sequences that share one pass: the stages of a pipeline work on different parts of the batch."""
-    return maximum(numbers.batch / numbers.pp, 1.0)
-
-
-def static_times(step_s: Floats, whole_s: Floats, output_tokens: Floats) -> Times:
-    """Times of a batch that starts and ends together; the prefill yields the first token."""
-    return Times(whole_s, step_s, whole_s + (output_tokens - 1.0) * step_s)
-
-
-def closed_loop_times(
-    step_s: Floats, own_s: Floats, all_s: Floats, batch: Floats, output_tokens: Floats, queue: Floats
-) -> Times:
-    """Times where each place of the batch gets a new request as soon as it is free.
-
-    Parameters
-    ----------
-    step_s, own_s : (...) float
-        Decode step, and prefill of one prompt alone. [s]
-    all_s : (...) float
-        Prefills of all the batch's prompts; those of the others hold up each request once in its lifetime. [s]
-    batch, output_tokens : (...) float
-        Places, and tokens of an answer.
-    queue : (...) float
-        Fitted size of the prefill queue.
-    """
-    others_s = all_s * (1.0 - 1.0 / batch)
-    tpot_s = step_s + others_s / output_tokens
-    # A lone client finds no step running.
-    ttft_s = where(batch > 1.0, closed_loop_ttft_s(own_s, step_s, others_s, output_tokens, queue), own_s)
-    return Times(ttft_s, tpot_s, ttft_s + (output_tokens - 1.0) * tpot_s)
+    return maximum(batch / pp, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,17 +107,21 @@ class Plan:
 
     def outcome(self, numbers: Numbers, efficiency: Efficiency) -> Outcome:
         """Compute every metric; what broadcasts in, broadcasts out."""
-        batch, _, pp, _, _, prompt, output, _, hit = numbers
+        _, _, pp, _, replicas, prompt, output, arrivals, hit = numbers
         limits = self._limits(numbers)
         prefix = prompt * hit
-        fresh = prompt - prefix
-        step_terms = self._terms(decode_work(self.shape, shared_batch(numbers), prompt + 0.5 * output), limits, pp)
+        own_terms = self._terms(prefill_work(self.shape, 1.0, prompt - prefix, prefix), limits, pp)
+        own = prefill_parts(own_terms, efficiency)
+        closed = isinstance(arrivals, float) and arrivals == 0.0
+        batch, opened = numbers.batch, None
+        if not closed:
+            opened, batch = self._open_loop(numbers, efficiency, limits, own)
+        step_terms = self._step_terms(numbers, limits, batch)
         step = decode_parts(step_terms, efficiency)
-        whole_terms = own_terms = self._terms(prefill_work(self.shape, 1.0, fresh, prefix), limits, pp)
-        whole = own = prefill_parts(own_terms, efficiency)
+        whole_terms, whole = own_terms, own
         alone = isinstance(batch, float) and batch == 1.0
         if not alone:
-            whole_terms = self._terms(prefill_work(self.shape, batch, fresh, prefix), limits, pp)
+            whole_terms = self._terms(prefill_work(self.shape, batch, prompt - prefix, prefix), limits, pp)
             whole = prefill_parts(whole_terms, efficiency)
         if self.static or alone:
             times = static_times(step.total_s, whole.total_s, output)
@@ -155,14 +129,33 @@ class Plan:
             # The launches of a prefill are shared with the decode step that it rides on.
             all_s = (whole.total_s - whole.layers_s) / pp
             times = closed_loop_times(step.total_s, own.total_s, all_s, batch, output, efficiency.queue)
-        requests_per_s = batch * numbers.replicas / times.e2e_s
-        # What the printed limits would take for one turn of the batch, over what it takes.
-        busy = _limit_s(whole_terms) / pp + output * _limit_s(step_terms)
-        busy = minimum(busy / times.e2e_s, 1.0)
+        rate = batch / times.e2e_s  # of one replica, Little's law
+        if opened is not None:
+            rate = where((arrivals > 0.0) & (opened.e2e_s < math.inf), arrivals / replicas, rate)
+            times = Times(*(where(arrivals > 0.0, a, b) for a, b in zip(opened, times, strict=True)))
+        # What the printed limits would take for a request, times the requests.
+        busy = minimum(rate / batch * (_limit_s(whole_terms) / pp + output * _limit_s(step_terms)), 1.0)
+        requests_per_s = rate * replicas
         return Outcome(
+            batch,
             step, own, whole, times, requests_per_s, self.memory(numbers), busy,
             self._energy(numbers, busy, requests_per_s * output),
         )  # fmt: skip
+
+    def _step_terms(self, numbers: Numbers, limits: Limits, batch: Floats) -> Terms:
+        context = numbers.prompt_tokens + 0.5 * numbers.output_tokens
+        return self._terms(decode_work(self.shape, shared_batch(batch, numbers.pp), context), limits, numbers.pp)
+
+    def _open_loop(self, numbers: Numbers, efficiency: Efficiency, limits: Limits, own: Parts) -> tuple[Times, Floats]:
+        """Times under random arrivals, and the batch that they lead to (the one asked for where none arrive)."""
+
+        def step_s(batch: Floats) -> Floats:
+            return decode_parts(self._step_terms(numbers, limits, batch), efficiency).total_s
+
+        arrivals = numbers.requests_per_s / numbers.replicas
+        work_s = (own.total_s - own.layers_s) / numbers.pp
+        times, inside = open_loop_times(step_s, own.total_s, work_s, arrivals, numbers.batch, numbers.output_tokens)
+        return times, where(arrivals > 0.0, maximum(inside, 1.0), numbers.batch)
 
     def memory(self, numbers: Numbers) -> Memory:
         """Bytes on each device."""

@@ -92,6 +92,11 @@ class Prediction:
         return fits(self.design, self.memory)
 
     @property
+    def overloaded(self) -> bool | NDArray[np.bool_]:
+        """Whether requests arrive faster than the full batch serves them; first tokens then wait without end."""
+        return self.e2e_s == math.inf
+
+    @property
     def headroom_bytes(self) -> Num:
         """Memory left on each device; negative where the design does not fit."""
         return self.design.device.memory_bytes - self.memory_bytes
@@ -121,6 +126,8 @@ class Prediction:
         if not 0.0 < level < 1.0:
             raise InputError(f"level is {level!r}; it must lie between 0 and 1, such as 0.9")
         value = self._metric(metric)
+        if np.any(value == math.inf):
+            raise InputError(f"{metric} is infinite: requests arrive faster than they are served; lower requests_per_s")
         reach = NormalDist().inv_cdf(0.5 + level / 2.0) * self.sigma(metric)
         return value * exp(-reach), value * exp(reach)
 
@@ -195,6 +202,9 @@ class Prediction:
                 continue
             if not isinstance(value, float):
                 raise InputError(f"{name} is an array of shape {np.shape(value)}; use sweep() for tables")
+            if not math.isfinite(value):  # the queue of an overloaded server grows without end
+                metrics[name] = None
+                continue
             low, high = self.interval(name, level)
             metrics[name] = {"value": value, "low": low, "high": high, "unit": unit}
         return {
@@ -225,6 +235,7 @@ class Prediction:
             "bound": self.bound,
             "why": self.why(),
             "fits": self.fits,
+            "overloaded": self.overloaded,
             "headroom_bytes": self.headroom_bytes,
             "efficiency": {"source": self.efficiency.source, "n": self.efficiency.n},
         }

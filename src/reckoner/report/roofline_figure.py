@@ -74,10 +74,11 @@ def roofline_chart(prediction: Prediction) -> Chart:
 def _passes(prediction: Prediction, numbers: Numbers) -> tuple[tuple[str, Work, float], ...]:
     shape, outcome = prepare(prediction.design).shape, prediction.outcome
     prefix = numbers.prompt_tokens * numbers.prefix_hit
-    step = decode_work(shape, shared_batch(numbers), numbers.prompt_tokens + 0.5 * numbers.output_tokens)
+    context = numbers.prompt_tokens + 0.5 * numbers.output_tokens
+    step = decode_work(shape, shared_batch(outcome.batch, numbers.pp), context)
     own = prefill_work(shape, 1.0, numbers.prompt_tokens - prefix, prefix)
     return (
-        (f"decode step, batch {float(numbers.batch):g}", step, float(outcome.step.total_s)),
+        (f"decode step, batch {float(outcome.batch):.3g}", step, float(outcome.step.total_s)),
         (f"prefill, {float(numbers.prompt_tokens):g} tokens", own, float(outcome.own.total_s)),
     )
 
