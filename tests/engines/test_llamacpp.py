@@ -163,6 +163,11 @@ def test_close_twice_is_harmless_and_a_closed_engine_says_so(base_gguf):
         running.generate([300], max_new_tokens=1)
 
 
+def test_an_engine_closed_at_once_ends_and_another_starts(base_gguf):
+    for _ in range(15):  # a server stopped before its loop ran would never end
+        LlamaCpp(base_gguf, n_ctx=32).close()
+
+
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
 def test_a_truncated_gguf_is_refused_by_name(base_gguf, tmp_path, share):
     content = base_gguf.read_bytes()

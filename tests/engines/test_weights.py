@@ -200,6 +200,15 @@ def test_a_config_that_does_not_fit_is_refused(folder, changes, match):
         load(folder)
 
 
+@pytest.mark.parametrize("heads", [None, 0, "4"])
+def test_a_config_that_lacks_a_size_is_refused_by_the_names_of_what_it_lacks(folder, heads):
+    config = {"model_type": "llama", "hidden_size": 64, "num_attention_heads": heads}
+    write_json(folder / "config.json", {key: value for key, value in config.items() if value is not None})
+    wanted = "num_attention_heads, num_key_value_heads" if heads is None else "num_hidden_layers, num_key_value_heads"
+    with pytest.raises(InputError, match=rf"config\.json lacks vocab_size, .*{wanted}, head_dim, max_position"):
+        load(folder)
+
+
 def test_a_config_that_is_no_object_is_refused(folder):
     write_json(folder / "config.json", [1])
     with pytest.raises(DamagedError, match="holds a list"):

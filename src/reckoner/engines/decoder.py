@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from reckoner.errors import InputError
@@ -77,13 +77,13 @@ class DecoderConfig:
             if config.get(key, plain) not in (plain, None):
                 raise InputError(f"config.json: {key} is {config[key]!r}; these engines run {plain!r} only")
         values = {name: config[name] for name in cls.__slots__ if name in config}
-        if "head_dim" not in values and "hidden_size" in values and "num_attention_heads" in values:
-            values["head_dim"] = values["hidden_size"] // values["num_attention_heads"]
-        try:
-            return cls(**values)
-        except TypeError as error:
-            missing = [name for name in cls.__slots__ if name not in values]
-            raise InputError(f"config.json lacks {', '.join(missing)}; add them") from error
+        hidden, heads = values.get("hidden_size"), values.get("num_attention_heads")
+        if "head_dim" not in values and type(hidden) is int and type(heads) is int and heads > 0:
+            values["head_dim"] = hidden // heads
+        missing = [field.name for field in fields(cls) if field.default is MISSING and field.name not in values]
+        if missing:
+            raise InputError(f"config.json lacks {', '.join(missing)}; add them")
+        return cls(**values)
 
     def to_mapping(self) -> dict[str, Any]:
         """Return the ``config.json`` that :meth:`from_mapping` reads back."""
