@@ -8,6 +8,11 @@ from reckoner.errors import InputError, MixedSetsError
 from reckoner.evaluate.report import Report
 from reckoner.finops.inputs import parse_inputs
 from reckoner.finops.table import derive
+from reckoner.measure.curve_results import CurvesPlan, CurvesResult, combine
+from reckoner.measure.environment import fingerprint
+from reckoner.measure.latency_rounds import Journal
+from reckoner.measure.memory_point import MemoryPoint
+from reckoner.measure.subjects import ModelInfo, TargetId
 from reckoner.report.costs_words import best_cpqu
 from reckoner.report.demo_figures import accuracy_chart, prefill_chart, price_chart, speed_chart, tense_chart
 from reckoner.report.demo_page import demo_page
@@ -25,8 +30,68 @@ LINEAGE = """graph TD
 
 def make(content, **fields):
     reports = {model["semver"]: model["eval_report"] for model in content["models"].values()}
-    given = {"curves": {}, "evaluation": reports, "lineage_mermaid": LINEAGE, "manifest": {"a": 1}} | fields
+    given = {"curves": None, "evaluation": reports, "lineage_mermaid": LINEAGE, "manifest": {"a": 1}} | fields
     return demo_page(costs=content, **given)
+
+
+CONTEXTS = (8, 16, 32, 64, 128)
+
+
+def curves():
+    """A finished run on one engine whose timings follow the two laws exactly."""
+    model = ModelInfo(
+        name="tutor",
+        n_layers=4,
+        n_heads=4,
+        n_kv_heads=2,
+        head_dim=16,
+        hidden=64,
+        ffn=256,
+        vocab=600,
+        parameters=300_000,
+        s_max=1024,
+        dtype="float32",
+        kv_dtype="float32",
+        kv_bytes_per_element=4,
+        read_bytes=1_200_000,
+    )
+    laws = {"cached": lambda s: 2e-4 + 1e-7 * s, "uncached": lambda s: 3e-4 + 1e-5 * s + 1e-7 * s * s}
+    names = {f"{mode}:{s}": law(s) for mode, law in laws.items() for s in CONTEXTS}
+    journal = Journal(
+        model=model,
+        environment=fingerprint(),
+        planned=dict.fromkeys(names, 7),
+        warmups=dict.fromkeys(names, 3),
+        samples={name: [seconds] * 7 for name, seconds in names.items()},
+        copy_bytes_per_s=[1e10],
+        gemm_flop_per_s=[5e10],
+        processes=1,
+        finished=True,
+    )
+    memory = tuple(
+        MemoryPoint(
+            s=s,
+            capacity=1024,
+            bytes_allocated=1024 * 1024,
+            bytes_used=1024 * s,
+            theory_bytes=1024 * s,
+            page_bytes=65536 + 1024 * s,
+            rss_growth_bytes=65536 + 1024 * s,
+            filled_by="prefill",
+        )
+        for s in CONTEXTS
+    )
+    target = TargetId(name="tutor", engine="numpy", config=None, seed=0, files={})
+    plan = CurvesPlan(s_points=CONTEXTS, repeats=7, fit_up_to=64)
+    return CurvesResult(date="2026-11-21", key="k", plan=plan, targets=(combine(target, plan, journal, memory),))
+
+
+def test_the_curves_stand_on_the_page_with_their_figures_and_laws():
+    page = make(usual(), curves=curves())
+    for shown in ("plot-latency-tutor-numpy", "plot-memory-tutor-numpy", "alpha_ms", "no crossover"):
+        assert shown in page
+    assert 'id="kv-cache"' in page
+    assert 'id="kv-cache"' not in make(usual())
 
 
 def chart_reports(name):

@@ -9,8 +9,18 @@ from reckoner.evaluate.report import Report
 from reckoner.finops.cost import Interval
 from reckoner.finops.inputs import parse_inputs
 from reckoner.finops.table import CostTable, derive
+from reckoner.measure.curve_results import CurvesResult
 from reckoner.report.costs import answer_note, answer_table, interval_note, interval_table, seed_table, span
 from reckoner.report.costs_words import best_accuracy, best_cpqu, caveat, limits, recommendation
+from reckoner.report.curves_figures import latency_chart, memory_chart
+from reckoner.report.curves_text import (
+    crossover_paragraph,
+    latency_paragraph,
+    law_table,
+    memory_paragraph,
+    memory_table,
+    method_paragraph,
+)
 from reckoner.report.demo_figures import accuracy_chart, prefill_chart, price_chart, speed_chart, tense_chart
 from reckoner.report.lineage import lineage_drawing
 from reckoner.report.page import Section, page
@@ -21,7 +31,7 @@ TITLE = "What it costs to serve the grammar tutor"
 
 def demo_page(
     *,
-    curves: Mapping[str, Any],
+    curves: CurvesResult | None,
     costs: Mapping[str, Any],
     evaluation: Mapping[str, Any],
     lineage_mermaid: str,
@@ -31,9 +41,8 @@ def demo_page(
 
     Parameters
     ----------
-    curves : mapping
-        ``memory.json``, ``latency.json`` and ``manifest.json`` of a run of cost curves, under ``"memory"``,
-        ``"latency"`` and ``"manifest"``; empty where none was run.
+    curves : CurvesResult or None
+        A finished run of cost curves; None where none was run.
     costs : mapping
         ``cost_inputs.json``; prices are derived from it as the table's are.
     evaluation : mapping of str to mapping
@@ -127,38 +136,23 @@ def _price(table: CostTable) -> Section:
     )
 
 
-def _curves(curves: Mapping[str, Any]) -> tuple[Section, ...]:
-    """What the KV cache costs and saves: one line per decoder and engine; nothing where no curves were run."""
-    if not curves:
+def _curves(curves: CurvesResult | None) -> tuple[Section, ...]:
+    """What the KV cache costs and saves, on every decoder and engine of the run; nothing where none was run."""
+    if curves is None:
         return ()
-    rows = []
-    for entry in curves["manifest"]["targets"]:
-        summary, target = entry["results_summary"], entry["target"]
-        rows.append(
-            (
-                target["name"],
-                target["engine"],
-                summary["crossover_S"],
-                summary["crossover"],
-                summary["latency_with_cache_R2"],
-                summary["latency_with_cache_max_extrapolation_error"],
-                summary["latency_without_cache_R2"],
-                summary["latency_without_cache_max_extrapolation_error"],
-            )
-        )
-    headers = (
-        "Decoder",
-        "Engine",
-        "Crossover S",
-        "Verdict",
-        "R², with cache",
-        "Extrapolation error",
-        "R², without cache",
-        "Extrapolation error, without",
+    targets = curves.targets
+    return (
+        Section(
+            title="KV cache",
+            parts=(
+                method_paragraph(curves),
+                latency_paragraph(targets),
+                *(latency_chart(one) for one in targets),
+                law_table(targets),
+                crossover_paragraph(targets),
+                memory_paragraph(targets),
+                *(memory_chart(one) for one in targets),
+                memory_table(targets),
+            ),
+        ),
     )
-    told = (
-        "With a cache a decode step is fitted as alpha + beta S, without one as a + b S + c S², on the shorter "
-        "contexts. The extrapolation error is the largest relative miss on the longer ones, which the fit never saw. "
-        "A dash for the crossover means that there is none."
-    )
-    return (Section(title="KV cache", parts=(told, Table(headers=headers, rows=tuple(rows)))),)
