@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from reckoner.measure.curves import CurvesResult, Target
+    from reckoner.measure.curves import CurvesResult, Target, TargetCurves
 
 RANDOM = "random-100m"
 
@@ -107,43 +107,32 @@ def _table(result: CurvesResult) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    first, last = result.plan.s_points[0], result.plan.s_points[-1]
-    table = Table(title="KV cache: ms per token (median), memory against theory")
-    for name in (
-        "decoder",
-        "engine",
-        f"with, S={first}",
-        f"with, S={last}",
-        f"without, S={first}",
-        f"without, S={last}",
-    ):
-        table.add_column(name, justify="right" if "," in name else "left")
-    for name in ("R2 with", "beyond fit", "R2 without", "beyond fit", "memory error", "crossover"):
-        table.add_column(name, justify="right")
+    # One column a target: they stay few, and the rows fit a terminal of 80 columns.
+    table = Table(title="What the KV cache costs and saves (medians; the errors are the largest ones)")
+    table.add_column("")
     for one in result.targets:
-        summary = one.summary
-        short, long = one.latency[0], one.latency[-1]
-        table.add_row(
-            one.target.name,
-            one.target.engine,
-            *(
-                f"{point.median:.3g}"
-                for point in (
-                    short.per_token_ms_with_cache,
-                    long.per_token_ms_with_cache,
-                    short.per_token_ms_without_cache,
-                    long.per_token_ms_without_cache,
-                )
-            ),
-            _figure(one.with_cache.r2, ".3f"),
-            _figure(one.with_cache.max_extrapolation_error, ".0%"),
-            _figure(one.without_cache.r2, ".3f"),
-            _figure(one.without_cache.max_extrapolation_error, ".0%"),
-            _figure(summary["memory_max_relative_error_to_theory"], ".1%"),
-            "none" if one.crossover.s is None else f"S = {one.crossover.s:.0f}",
-        )
+        table.add_column(f"{one.target.name}\n{one.target.engine}", justify="right")
+    for row in zip(*map(_column, result.targets), strict=True):
+        table.add_row(row[0][0], *(figure for _, figure in row))
     Console().print(table)
 
 
-def _figure(value: float | str | None, form: str) -> str:
-    return "unknown" if value is None or isinstance(value, str) else format(value, form)
+def _column(one: TargetCurves) -> list[tuple[str, str]]:
+    """Each quantity's name and figure, the same names for every target."""
+    rows = []
+    for point in (one.latency[0], one.latency[-1]):
+        rows.append((f"ms per token with cache, S={point.s}", f"{point.per_token_ms_with_cache.median:.3g}"))
+        rows.append((f"ms per token without, S={point.s}", f"{point.per_token_ms_without_cache.median:.3g}"))
+    return [
+        *rows,
+        ("R2 of alpha + beta S", _figure(one.with_cache.r2, ".3f")),
+        ("  error beyond the fit", _figure(one.with_cache.max_extrapolation_error, ".0%")),
+        ("R2 of a + b S + c S2", _figure(one.without_cache.r2, ".3f")),
+        ("  error beyond the fit", _figure(one.without_cache.max_extrapolation_error, ".0%")),
+        ("memory against theory, error", _figure(one.memory_error, ".1%")),
+        ("crossover", "none" if one.crossover.s is None else f"S = {one.crossover.s:.0f}"),
+    ]
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "unknown" if value is None else format(value, form)

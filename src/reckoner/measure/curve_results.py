@@ -162,13 +162,15 @@ class TargetCurves:
     cautions: tuple[Caution, ...]
 
     @property
+    def memory_error(self) -> float | None:
+        """Largest relative error of the resident growth to theory in whole pages, in bytes where pages are not told."""
+        return self.memory_errors.rss if self.memory_errors.pages is None else self.memory_errors.pages
+
+    @property
     def summary(self) -> dict[str, float | str | None]:
         """The manifest's ``results_summary``."""
         return {
-            # Whole pages are what theory can promise of a resident size; where pages cannot be told, the bytes are.
-            "memory_max_relative_error_to_theory": (
-                self.memory_errors.rss if self.memory_errors.pages is None else self.memory_errors.pages
-            ),
+            "memory_max_relative_error_to_theory": self.memory_error,
             "memory_max_relative_error_rss_to_bytes": self.memory_errors.rss,
             "memory_max_relative_error_cache_count": self.memory_errors.used,
             "latency_with_cache_R2": self.with_cache.r2,

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,9 @@ from reckoner.measure.memory_point import ENVIRONMENT, MemoryPoint, MemorySpec
 from reckoner.measure.subjects import EngineName, ModelInfo, Target, TargetId
 
 WORK = "curves-work"
+# A memory point takes seconds; one that takes minutes hangs, as llama.cpp's server was seen to do when it was stopped
+# in the moment of its start.
+_MEMORY_LIMIT_S = 300.0
 _MEMORY_SHARE = 0.25  # of a target's progress: about what its memory points take in the demo
 
 __all__ = ["CurvesPlan", "CurvesResult", "EngineName", "Target", "TargetCurves", "run_curves"]
@@ -137,38 +141,54 @@ def _memory_point(target: Target, model: ModelInfo, plan: CurvesPlan, s: int, wo
         adapter=str(adapter) if adapter.exists() else None,
     )
     lines: list[str] = []
-    _child("reckoner.measure.memory_point", spec, work, ENVIRONMENT, lines.append)
+    _child("reckoner.measure.memory_point", spec, work, ENVIRONMENT, lines.append, _MEMORY_LIMIT_S)
     point = msgspec.json.decode(lines[-1], type=MemoryPoint)
     write_json(path, msgspec.to_builtins(point))
     return point
 
 
 def _child(
-    module: str, spec: object, work: Path, environment: Mapping[str, str], on_line: Callable[[str], None]
+    module: str,
+    spec: object,
+    work: Path,
+    environment: Mapping[str, str],
+    on_line: Callable[[str], None],
+    limit_s: float | None = None,
 ) -> None:
-    """Run ``module`` on ``spec`` in a fresh single-threaded Python and hand over each line of its output."""
+    """Run ``module`` on ``spec`` in a fresh single-threaded Python and hand over each line of its output.
+
+    Raises
+    ------
+    EngineError
+        It failed, or was killed because it took longer than ``limit_s``.
+    """
     name = module.rpartition(".")[2]
     spec_path = write_json(work / f"{name}.spec.json", _plain(spec))
     log = work / f"{name}.log"
     one_thread = dict.fromkeys(THREAD_VARIABLES, "1")
-    with log.open("wb") as errors:
-        process = subprocess.Popen(
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(
             [sys.executable, "-m", module, str(spec_path)],
             stdout=subprocess.PIPE,
             stderr=errors,
             env={**os.environ, **one_thread, **environment},
             text=True,
-        )
+        ) as process,
+    ):
+        watchdog = None if limit_s is None else threading.Timer(limit_s, process.kill)
+        if watchdog is not None:
+            watchdog.start()
         try:
-            assert process.stdout is not None
-            for line in process.stdout:
+            for line in process.stdout or ():
                 on_line(line.strip())
             code = process.wait()
         finally:
+            if watchdog is not None:
+                watchdog.cancel()
             # Ctrl-C or an error above: a measurement that nobody reads must not go on and disturb the next one.
             if process.poll() is None:
                 process.kill()
-                process.wait()
     if code != 0:
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise EngineError(f"{name} ended with {code}: {lines[-1] if lines else 'no message'}")
