@@ -5,6 +5,10 @@ from functools import partial
 import pytest
 
 from reckoner.engines.base import Generation
+from reckoner.engines.decoder import DecoderConfig
+from reckoner.engines.llamacpp import LlamaCpp
+from reckoner.engines.numpy_decoder import NumpyDecoder
+from reckoner.engines.random_decoder import random_gguf, random_weights
 from reckoner.errors import DamagedError, EngineError, InputError
 from reckoner.files import canonical_json
 from reckoner.measure import throughput
@@ -235,3 +239,29 @@ def test_a_bad_subset_is_refused_by_line(tmp_path, text, message):
 def test_a_missing_subset_is_refused(tmp_path):
     with pytest.raises(InputError, match="cannot read"):
         read_prompts(tmp_path / "none.jsonl")
+
+
+def test_both_real_engines_are_measured_by_their_own_clocks(tmp_path):
+    config = DecoderConfig(
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=256,
+        tie_word_embeddings=False,
+    )
+    with LlamaCpp(random_gguf(tmp_path, config)) as other:
+        engines = {"numpy": NumpyDecoder(random_weights(config)), "llama.cpp": other}
+        result = measure_throughput(
+            engines, [[260, 270, 280], [290, 299]], seconds=0.05, repeats=5, max_new_tokens=4, seed=0
+        )
+    for one in result.values():
+        assert one.tokens_per_s.coverage == 0.9375
+        assert one.prefill_tokens_per_s.median > 0
+        # The steps after the first token alone are faster than the whole with its prompts and calls.
+        assert one.decode_tokens_per_s.median > 0.75 * one.tokens_per_s.median
+    assert result["numpy"].engine == "numpy_decoder"
+    assert result["llama.cpp"].prompts_sha256 == result["numpy"].prompts_sha256
