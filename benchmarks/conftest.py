@@ -11,6 +11,6 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 
 def pytest_collect_file(file_path, parent):
-    if file_path.match("bench_*.py"):
+    if file_path.match("bench_*.py") and not parent.session.isinitpath(file_path):  # pytest takes named files itself
         return pytest.Module.from_parent(parent, path=file_path)
     return None
