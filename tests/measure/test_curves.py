@@ -7,7 +7,7 @@ from reckoner.engines.decoder import DecoderConfig
 from reckoner.errors import DamagedError, EngineError, InputError
 from reckoner.files import canonical_json
 from reckoner.measure import curves
-from reckoner.measure.curve_results import combine
+from reckoner.measure.curve_results import combine, constant_bytes
 from reckoner.measure.curves import CurvesPlan, CurvesResult, Target, run_curves
 from reckoner.measure.environment import fingerprint
 from reckoner.measure.latency_rounds import Journal
@@ -182,6 +182,23 @@ def test_memory_errors_are_the_largest_ones():
     assert one.memory_errors.used == 0
     assert one.memory_errors.pages == pytest.approx(0.2)
     assert one.memory_errors.rss == pytest.approx(0.0)
+
+
+def test_what_an_engine_holds_beside_its_cache_is_judged_by_differences():
+    points = [
+        dataclasses.replace(
+            _memory(s, theory + 500_000 + noise),
+            bytes_used=None,
+            page_bytes=None,
+            theory_bytes=theory,
+            filled_by="load",
+        )
+        for s, theory, noise in ((8, 1000, 0), (16, 1000, 90), (32, 1000, -90), (64, 3000, 100))
+    ]
+    assert constant_bytes(points) == 500_000
+    errors = combine(TARGET.identity(), PLAN, lawful_journal(PLAN), tuple(points)).memory_errors
+    assert (errors.used, errors.pages) == (None, None)
+    assert errors.rss == pytest.approx(0.05)
 
 
 def test_an_unfinished_journal_gives_no_result():

@@ -108,7 +108,7 @@ def _table(result: CurvesResult) -> None:
     from rich.table import Table
 
     # One column a target: they stay few, and the rows fit a terminal of 80 columns.
-    table = Table(title="What the KV cache costs and saves (medians; the errors are the largest ones)")
+    table = Table(title="What the KV cache costs and saves (medians per token; largest errors)")
     table.add_column("")
     for one in result.targets:
         table.add_column(f"{one.target.name}\n{one.target.engine}", justify="right")
@@ -121,8 +121,8 @@ def _column(one: TargetCurves) -> list[tuple[str, str]]:
     """Each quantity's name and figure, the same names for every target."""
     rows = []
     for point in (one.latency[0], one.latency[-1]):
-        rows.append((f"ms per token with cache, S={point.s}", f"{point.per_token_ms_with_cache.median:.3g}"))
-        rows.append((f"ms per token without, S={point.s}", f"{point.per_token_ms_without_cache.median:.3g}"))
+        rows.append((f"ms with cache, S={point.s}", f"{point.per_token_ms_with_cache.median:.3g}"))
+        rows.append((f"ms without, S={point.s}", f"{point.per_token_ms_without_cache.median:.3g}"))
     return [
         *rows,
         ("R2 of alpha + beta S", _figure(one.with_cache.r2, ".3f")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -79,7 +80,7 @@ class CurvesPlan:
     @classmethod
     def demo(cls) -> CurvesPlan:
         """About a minute on two cores for the tutor and the decoder of 100 M parameters on both engines."""
-        return cls(repeats=40, point_budget_s=0.25, prefill_parameters=20_000_000)
+        return cls(repeats=40, point_budget_s=0.2, prefill_parameters=20_000_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -374,22 +375,29 @@ def _theory(model: ModelInfo, journal: Journal, *, alpha_ms: float) -> Theory:
     )
 
 
-def _memory_errors(memory: tuple[MemoryPoint, ...]) -> MemoryErrors:
+def _memory_errors(memory: Sequence[MemoryPoint]) -> MemoryErrors:
     used = [abs(p.bytes_used / p.theory_bytes - 1) for p in memory if p.bytes_used is not None]
     pages = [abs(p.rss_growth_bytes / p.page_bytes - 1) for p in memory if p.page_bytes]
+    least, constant = smallest_theory_bytes(memory), constant_bytes(memory)
+    rss = [
+        abs((p.rss_growth_bytes - constant - least) / (p.theory_bytes - least) - 1)
+        for p in memory
+        if p.theory_bytes > least
+    ]
     if used:
         rss = [abs(p.rss_growth_bytes / p.theory_bytes - 1) for p in memory]
-    else:
-        least = memory[0]
-        for point in memory:
-            if point.theory_bytes == least.theory_bytes and point.rss_growth_bytes < least.rss_growth_bytes:
-                least = point
-        rss = [
-            abs((p.rss_growth_bytes - least.rss_growth_bytes) / (p.theory_bytes - least.theory_bytes) - 1)
-            for p in memory
-            if p.theory_bytes > least.theory_bytes
-        ]
     return MemoryErrors(used=max(used, default=None), pages=max(pages, default=None), rss=max(rss, default=None))
+
+
+def smallest_theory_bytes(memory: Sequence[MemoryPoint]) -> int:
+    """Theory at the smallest capacity. [byte]."""
+    return min(point.theory_bytes for point in memory)
+
+
+def constant_bytes(memory: Sequence[MemoryPoint]) -> float:
+    """What an engine that fills its cache at start holds besides it: the median over its smallest caches. [byte]."""
+    least = smallest_theory_bytes(memory)
+    return median(point.rss_growth_bytes for point in memory if point.theory_bytes == least) - least
 
 
 def _model(model: ModelInfo) -> dict[str, Any]:

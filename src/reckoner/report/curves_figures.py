@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reckoner.measure.curve_results import TargetCurves
+from reckoner.measure.curve_results import TargetCurves, constant_bytes
 from reckoner.measure.fits import Law
 from reckoner.report.chart import Annotation, Chart, Series, table_of
 
@@ -70,8 +70,7 @@ def memory_chart(curves: TargetCurves) -> Chart:
 def _llama_memory_chart(curves: TargetCurves) -> Chart:
     """llama.cpp fills its cache at start: theory is of the whole capacity, the rest are its buffers."""
     x = tuple(float(point.s) for point in curves.memory)
-    least = min(curves.memory, key=lambda point: (point.theory_bytes, point.rss_growth_bytes))
-    buffers = least.rss_growth_bytes - least.theory_bytes
+    buffers = constant_bytes(curves.memory)
     series = (
         Series(
             name="theory: the whole cache, filled at start",
@@ -88,7 +87,7 @@ def _llama_memory_chart(curves: TargetCurves) -> Chart:
             tone=2,
         ),
         Series(
-            name="the same less the buffers of the smallest context",
+            name="the same less the buffers beside the smallest cache",
             x=x,
             y=tuple(_positive_mib(point.rss_growth_bytes - buffers) for point in curves.memory),
             style="dots",
@@ -181,5 +180,5 @@ def _mib(size: int | None) -> float | None:
     return None if size is None else size / MIB
 
 
-def _positive_mib(size: int) -> float | None:
+def _positive_mib(size: float) -> float | None:
     return size / MIB if size > 0 else None
