@@ -186,13 +186,7 @@ def test_memory_errors_are_the_largest_ones():
 
 def test_what_an_engine_holds_beside_its_cache_is_judged_by_differences():
     points = [
-        dataclasses.replace(
-            _memory(s, theory + 500_000 + noise),
-            bytes_used=None,
-            page_bytes=None,
-            theory_bytes=theory,
-            filled_by="load",
-        )
+        dataclasses.replace(_memory(s, theory + 500_000 + noise), bytes_used=None, page_bytes=None, theory_bytes=theory)
         for s, theory, noise in ((8, 1000, 0), (16, 1000, 90), (32, 1000, -90), (64, 3000, 100))
     ]
     assert constant_bytes(points) == 500_000

@@ -84,16 +84,9 @@ def memory_paragraph(targets: Sequence[TargetCurves]) -> str:
     for one in targets:
         errors = one.memory_errors
         if errors.pages is None:
-            verdict = "within" if errors.rss is not None and errors.rss <= NEAR else "not within"
             sentences.append(
                 f"**{label(one)}** fills its whole cache at start, so its resident size grows with the capacity, "
-                "not with S: "
-                + (
-                    "all capacities measured were the same, so nothing can be said of the growth."
-                    if errors.rss is None
-                    else f"differences between capacities match 2 L H_kv d_h S B s {verdict} 10% (largest error "
-                    f"{_percent(errors.rss)}); the constant beside it is compute buffers."
-                )
+                f"not with S. {_differences(errors.rss)}"
             )
             continue
         shortest, longest = one.memory[0], one.memory[-1]
@@ -271,6 +264,16 @@ def law_table(targets: Sequence[TargetCurves]) -> Table:
                     )
                 )
     return Table(headers=headers, rows=tuple(rows))
+
+
+def _differences(error: float | None) -> str:
+    if error is None:
+        return "All capacities measured were the same, so nothing can be said of the growth."
+    return (
+        "Differences between capacities match 2 L H_kv d_h S B s "
+        + (f"within 10% (largest error {_percent(error)})" if error <= NEAR else f"only to {_percent(error)}")
+        + "; the constant beside the cache is compute buffers."
+    )
 
 
 def _beyond(law: Law) -> str:
