@@ -8,6 +8,7 @@ from reckoner.errors import DamagedError, EngineError, InputError
 from reckoner.files import canonical_json
 from reckoner.measure import curves
 from reckoner.measure.curve_results import combine, constant_bytes
+from reckoner.measure.curve_theory import theory_of
 from reckoner.measure.curves import CurvesPlan, CurvesResult, Target, run_curves
 from reckoner.measure.environment import fingerprint
 from reckoner.measure.latency_rounds import Journal
@@ -173,8 +174,20 @@ def test_the_laws_of_the_samples_come_back_beside_theory():
     assert one.theory.beta_ms_per_token == pytest.approx(1e3 * 256 / 2e10)
     assert one.theory.weight_ms == pytest.approx(1e3 * 4 * (one.model.parameters - 300 * 32) / 2e10)
     assert one.theory.overhead_ms == pytest.approx(0.5 - one.theory.weight_ms)
+    assert one.latency[1].theory_ms_with_cache == pytest.approx(one.theory.weight_ms + 16 * 1e3 * 256 / 2e10)
     # 4 L H d_h over 100 GFLOP/s.
     assert one.theory.c_ms_per_token2 == pytest.approx(1e3 * 4 * 2 * 4 * 8 / 1e11)
+
+
+def test_without_a_cache_theory_never_falls_below_one_stream_of_the_weights():
+    one = combine(TARGET.identity(), PLAN, lawful_journal(PLAN), MEMORY)
+    model, theory = one.model, one.theory
+    slow_memory = theory_of(model, copy_bytes_per_s=1e6, gemm_flop_per_s=1e12, alpha_ms=1.0)
+    assert slow_memory.without_cache_ms(8) == slow_memory.weight_ms == pytest.approx(1e3 * model.read_bytes / 1e6)
+    # 24 L d^2 S + 4 L S^2 d generalised: projections with fewer key-value heads, a gated block, the head once.
+    weights = 2 * (2 * 32 * 8 * (4 + 2) + 3 * 32 * 64)
+    flops = 2 * weights * 65 + 4 * 2 * 32 * 65**2 + 2 * 32 * 300
+    assert theory.without_cache_ms(64) == pytest.approx(max(1e3 * flops / 1e11, theory.weight_ms))
 
 
 def test_memory_errors_are_the_largest_ones():

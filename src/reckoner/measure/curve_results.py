@@ -12,13 +12,13 @@ import msgspec
 
 from reckoner.errors import DamagedError, InputError
 from reckoner.files import read_json, write_json
+from reckoner.measure.curve_theory import Theory, theory_of
 from reckoner.measure.environment import Environment
 from reckoner.measure.fits import Crossover, Law, find_crossover, fit_law
 from reckoner.measure.latency_rounds import Journal
 from reckoner.measure.memory_point import MemoryPoint
 from reckoner.measure.protocol import Caution, Summary, series_cautions, summarise
 from reckoner.measure.subjects import ModelInfo, TargetId
-from reckoner.physics import kvcache, transformer
 
 EXPERIMENT = "kv-cost"
 
@@ -87,7 +87,8 @@ class CurvesPlan:
 class LatencyPoint:
     """One decode step at context ``s``, measured and in theory. [ms].
 
-    ``theory_ms_*`` are lower bounds by this machine's own copy bandwidth and matrix-product rate of the same run.
+    ``theory_ms_*`` come from this machine's own copy bandwidth and matrix-product rate in the same run: lower bounds
+    where the weights stream from memory and no kernel is faster than the product that was timed.
     """
 
     s: int
@@ -98,36 +99,6 @@ class LatencyPoint:
     warmups_with_cache: int
     warmups_without_cache: int
     relative_logit_difference: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Theory:
-    """What the laws' coefficients should be, from sizes and two rates measured in the same run.
-
-    Attributes
-    ----------
-    copy_bytes_per_s, gemm_flop_per_s : float
-        Median rates of a large copy (read and written bytes) and of a float32 matrix product, one thread.
-    weight_ms : float
-        Weight bytes over the copy bandwidth; alpha is this and the overhead. [ms]
-    overhead_ms : float
-        The fitted alpha less ``weight_ms``; negative when weights come out of a cache faster than a copy moves. [ms]
-    beta_ms_per_token : float
-        Cache bytes of a token over the copy bandwidth. [ms/token]
-    b_ms_per_token, c_ms_per_token2 : float
-        Linear and quadratic part of the arithmetic without a cache, over the matrix-product rate.
-    quadratic_overtakes_s : float
-        Context at which the quadratic part of the arithmetic becomes the larger one. [token]
-    """
-
-    copy_bytes_per_s: float
-    gemm_flop_per_s: float
-    weight_ms: float
-    overhead_ms: float
-    beta_ms_per_token: float
-    b_ms_per_token: float
-    c_ms_per_token2: float
-    quadratic_overtakes_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,8 +288,12 @@ def combine(target: TargetId, plan: CurvesPlan, journal: Journal, memory: tuple[
         ["a_ms", "b_ms_per_token", "c_ms_per_token2"],
         fit_up_to=plan.fit_up_to,
     )
-    theory = _theory(model, journal, alpha_ms=with_cache.coefficients[0].value)
-    head_ms = 1e3 * float(transformer.linear_flops(model.hidden * model.vocab)) / theory.gemm_flop_per_s
+    theory = theory_of(
+        model,
+        copy_bytes_per_s=median(journal.copy_bytes_per_s),
+        gemm_flop_per_s=median(journal.gemm_flop_per_s),
+        alpha_ms=with_cache.coefficients[0].value,
+    )
     cautions = journal.cautions
     for mode, points in (("with cache", cached), ("without cache", uncached)):
         cautions += series_cautions(f"{target.key} {mode}", plan.s_points, points)
@@ -332,10 +307,8 @@ def combine(target: TargetId, plan: CurvesPlan, journal: Journal, memory: tuple[
                 s=s,
                 per_token_ms_with_cache=having,
                 per_token_ms_without_cache=without,
-                theory_ms_with_cache=theory.weight_ms + theory.beta_ms_per_token * s,
-                theory_ms_without_cache=head_ms
-                + theory.b_ms_per_token * (s + 1)
-                + theory.c_ms_per_token2 * (s + 1) ** 2,
+                theory_ms_with_cache=theory.with_cache_ms(s),
+                theory_ms_without_cache=theory.without_cache_ms(s),
                 warmups_with_cache=journal.warmups[f"cached:{s}"],
                 warmups_without_cache=journal.warmups[f"uncached:{s}"],
                 relative_logit_difference=journal.differences.get(str(s)),
@@ -350,28 +323,6 @@ def combine(target: TargetId, plan: CurvesPlan, journal: Journal, memory: tuple[
         pinned_core=journal.pinned_core,
         processes=journal.processes,
         cautions=cautions,
-    )
-
-
-def _theory(model: ModelInfo, journal: Journal, *, alpha_ms: float) -> Theory:
-    copy, gemm = median(journal.copy_bytes_per_s), median(journal.gemm_flop_per_s)
-    layer = transformer.attention_params(
-        model.hidden, model.n_heads, model.n_kv_heads, model.head_dim
-    ) + transformer.mlp_params(model.hidden, model.ffn)
-    kv = kvcache.bytes_per_token(model.n_layers, model.n_kv_heads, model.head_dim, model.kv_bytes_per_element)
-    b = transformer.linear_flops(model.n_layers * layer) / gemm
-    # Unmasked, as the seed's 4 L S^2 d: a dense block of scores is computed whole and masked afterwards.
-    c = transformer.attention_flops(model.n_layers, model.n_heads, model.head_dim, 1.0) / gemm
-    weight_ms = 1e3 * model.read_bytes / copy
-    return Theory(
-        copy_bytes_per_s=copy,
-        gemm_flop_per_s=gemm,
-        weight_ms=weight_ms,
-        overhead_ms=alpha_ms - weight_ms,
-        beta_ms_per_token=1e3 * float(kv) / copy,
-        b_ms_per_token=1e3 * float(b),
-        c_ms_per_token2=1e3 * float(c),
-        quadratic_overtakes_s=float(b / c),
     )
 
 
