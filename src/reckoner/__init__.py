@@ -11,6 +11,7 @@ from typing import Any
 from reckoner._version import __version__
 
 _HOME: dict[str, str] = {
+    "AdaptiveCalibrator": "reckoner.calibrate.adaptive",
     "Design": "reckoner.design",
     "ReckonerError": "reckoner.errors",
     "Serving": "reckoner.design",
@@ -24,6 +25,7 @@ _HOME: dict[str, str] = {
 }
 
 __all__ = [
+    "AdaptiveCalibrator",
     "Design",
     "ReckonerError",
     "Serving",

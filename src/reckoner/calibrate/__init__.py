@@ -1,0 +1,1 @@
+"""Calibration: what is learned from outcomes, request by request and deployment by deployment."""

@@ -1,0 +1,402 @@
+"""One model's calibration: forecasts from mixed experts, learns from outcomes, knows how wide it misses."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Any, NamedTuple
+
+from reckoner.calibrate import checks
+from reckoner.calibrate.conformal import TAIL, Window
+from reckoner.calibrate.drift import Drift, Watch
+from reckoner.calibrate.experts import NU, TINY, Linear, Ratio
+from reckoner.calibrate.priors import Prior, guess_provider, prior_of
+from reckoner.errors import InputError
+
+LINEAR_DECAYS = (0.8, 0.95, 0.997)
+RATIO_DECAYS = (0.93, 0.997)
+"""Memory of each expert per request: half-lives of 3, 14 and 231, and of 10 and 231. Chosen on the replayed streams."""
+
+SHARE = 0.05
+"""Weight that is shared evenly after each outcome, so that no expert is ever lost (fixed share, M. Herbster &
+M. Warmuth, 1998). Chosen on the replayed streams: 0.01 reacts late to a change of regime."""
+
+LANDMARK_PROMPT, LANDMARK_COMPLETION = 1000.0, 200.0
+"""Where log regressors are zero: the same for all, so that two states can be added. Assumption: a usual request."""
+
+YOUNG = 20
+"""Outcomes at a load below which the interval of all loads is used."""
+
+CROWD = 0.6
+"""How much of the width is added per ``sqrt(in flight / outcomes at that load)``: requests in flight together miss
+together, so a hundred outcomes of one crowd say little. Chosen on the replayed streams for a coverage of 0.9."""
+
+SLOW = 0.997
+"""Memory of the mean ratio for totals."""
+
+LENGTH_DECAY = 0.98
+"""Memory of the usual completion length."""
+
+FIRST_LENGTH = 100.0
+"""Completion length assumed before any is seen. [tokens] Assumption."""
+
+UNKNOWN = -1
+"""Window of forecasts that were made without a completion length."""
+
+_N = len(LINEAR_DECAYS) + len(RATIO_DECAYS)
+_Z_PROMPT, _Z_COMPLETION = math.log(LANDMARK_PROMPT), math.log(LANDMARK_COMPLETION)
+
+
+class Forecast(NamedTuple):
+    """A forecast as it was made, for its outcome to be held against.
+
+    Parameters
+    ----------
+    in_flight : float
+        Requests of this model that were under way.
+    logs : tuple of float
+        What each expert said. [log ms]
+    log : float
+        The mixture. [log ms]
+    low, high : float
+        Ends of the 90 % interval, as distances from ``log``.
+    window : int
+        The window that the interval came from.
+    """
+
+    in_flight: float
+    logs: tuple[float, ...]
+    log: float
+    low: float
+    high: float
+    window: int
+
+
+_Regressors = tuple[tuple[float, float, float, float], tuple[float, float, float], float]
+
+
+class Outcome(NamedTuple):
+    """What became of a request: everything that learning from it needs.
+
+    Parameters
+    ----------
+    prompt, completion : float
+        Tokens; completion None where it stayed unknown.
+    actual : float
+        Time it took. [ms]
+    in_flight : float
+        Requests of this model that were under way when it began.
+    made : Forecast, optional
+        What was forecast then.
+    at : float
+        When the outcome was known. [s since 1970]
+    """
+
+    prompt: float
+    completion: float | None
+    actual: float
+    in_flight: float = 0.0
+    made: Forecast | None = None
+    at: float = 0.0
+
+
+class ModelCalibration:
+    """Calibration of one model.
+
+    Parameters
+    ----------
+    model : str
+        Name.
+    provider : str, optional
+        Whose prior to start from, ``local`` or ``cloud``; guessed from the name by default.
+
+    Examples
+    --------
+    >>> calibration = ModelCalibration("timmy:v0.1-q4")
+    >>> round(calibration.predict(512, 128))
+    1580
+    >>> for _ in range(30):
+    ...     _ = calibration.update(512, 128, 3400.0)
+    >>> round(calibration.predict(512, 128))
+    3400
+    """
+
+    def __init__(self, model: str, provider: str | None = None) -> None:
+        self.model = model
+        self.provider = provider or guess_provider(model)
+        self.scale = prior_of(self.provider)
+        self.sample_count = 0
+        self.last_updated = 0.0
+        self.total_absolute_error_ms = 0.0
+        self.total_predicted_ms = 0.0
+        self.log_length, self.length_weight = math.log(FIRST_LENGTH), 1.0
+        self.mean_ratio, self.ratio_weight = 1.0, 1.0
+        self.unknown_count, self.unknown_error = 0, 0.0
+        self.windows: dict[int, Window] = {}
+        self.every = Window()
+        self.watch = Watch()
+        self.drifts: deque[Drift] = deque(maxlen=16)
+        self.weights = [1.0 / _N] * _N
+        self._start((1.0, 1.0, 1.0, 1.0))
+
+    def _start(self, target: tuple[float, float, float, float]) -> None:
+        """Begin at multiples of the provider's prior."""
+        self.target = target
+        self.linear = [Linear(decay, target) for decay in LINEAR_DECAYS]
+        self.ratio = [Ratio(decay) for decay in RATIO_DECAYS]
+
+    @property
+    def confidence(self) -> float:
+        """``1 - exp(-n / 10)``: how much was seen, not how good it is; the interval says that."""
+        return 1.0 - math.exp(-self.sample_count / 10.0)
+
+    @property
+    def usual_completion_tokens(self) -> float:
+        """Completion length to expect where none is given: decayed geometric mean."""
+        return math.exp(self.log_length) - 1.0
+
+    def coefficients(self) -> Prior:
+        """Milliseconds overall, per prompt token, per completion token, per request in flight: the linear experts."""
+        weights = self.weights[: len(self.linear)]
+        total = sum(weights)
+        parts = [
+            unit * sum(w * e.answer[i] for w, e in zip(weights, self.linear, strict=True)) / total
+            for i, unit in enumerate(self.scale)
+        ]
+        return Prior(*parts)
+
+    def forecast(self, prompt: float, completion: float | None, in_flight: float = 0.0) -> Forecast:
+        """Forecast a request of ``prompt`` and ``completion`` tokens (None: unknown) among others in flight."""
+        if completion is None:
+            return self._mix(self._regressors(prompt, self.usual_completion_tokens, in_flight), in_flight, UNKNOWN)
+        window = int(in_flight + 1.0).bit_length() - 1
+        return self._mix(self._regressors(prompt, completion, in_flight), in_flight, window)
+
+    def _regressors(self, prompt: float, completion: float, in_flight: float) -> _Regressors:
+        """What the linear experts see, what the ratio experts see, and the log of the prior's forecast."""
+        s0, s1, s2, s3 = self.scale
+        t0, t1, t2, _ = self.target
+        u1, u2 = s1 * prompt, s2 * completion
+        log = math.log
+        return (
+            (s0, u1, u2, s3 * in_flight),
+            (
+                log(prompt + 1.0) - _Z_PROMPT,
+                log(completion + 1.0) - _Z_COMPLETION,
+                log(in_flight + 1.0) if in_flight else 0.0,
+            ),
+            log(max(t0 * s0 + t1 * u1 + t2 * u2, TINY)),
+        )
+
+    def _logs(self, regressors: _Regressors) -> tuple[float, float, float, float, float]:
+        u, z, prior = regressors
+        first, second, third = self.linear
+        fourth, fifth = self.ratio
+        return first.log(u), second.log(u), third.log(u), fourth.log(z, prior), fifth.log(z, prior)
+
+    def _mix(self, regressors: _Regressors, in_flight: float, window: int) -> Forecast:
+        logs = self._logs(regressors)
+        a, b, c, d, e = self.weights
+        mixed = a * logs[0] + b * logs[1] + c * logs[2] + d * logs[3] + e * logs[4]
+        low, high = self.ends(window, in_flight, 2.0 * TAIL)
+        return Forecast(in_flight, logs, mixed, low, high, window)
+
+    def ends(self, window: int, in_flight: float, outside: float) -> tuple[float, float]:
+        """Ends of an interval as log distances from the mixture, leaving a share ``outside`` of outcomes out."""
+        own = self.windows.get(window)
+        source = own if own is not None and own.count >= YOUNG else self.every
+        low, high = source.ends if outside == 2.0 * TAIL else source.interval(outside)
+        if in_flight:
+            seen = 0 if own is None else min(own.count, 200)
+            more = 0.5 * CROWD * math.sqrt(in_flight / (seen + YOUNG)) * (high - low)
+            return low - more, high + more
+        return low, high
+
+    def centre(self, window: int) -> float:
+        """Log distance of the point forecast from the mixture, where the expected relative error is least."""
+        own = self.windows.get(window)
+        return self.every.centre if own is None else own.centre
+
+    def point(self, forecast: Forecast) -> float:
+        """Forecast in milliseconds."""
+        return math.exp(forecast.log + self.centre(forecast.window))
+
+    def predict(self, prompt_tokens: float, completion_tokens: float | None = 0.0) -> float:
+        """Forecast in milliseconds of a request on its own."""
+        return self.point(self.forecast(prompt_tokens, completion_tokens))
+
+    def update(self, prompt_tokens: float, completion_tokens: float, actual_ms: float) -> float:
+        """Learn from one request on its own; return actual - predicted, in milliseconds."""
+        return self.learn(Outcome(prompt_tokens, completion_tokens, actual_ms))
+
+    def learn(self, outcome: Outcome) -> float:
+        """Learn from an outcome and the forecast that was made when the request began, where one was.
+
+        Experts are judged by what they said then: what they would say now has already seen this request's neighbours.
+
+        Returns
+        -------
+        float
+            Actual minus what would be predicted now. [ms]
+        """
+        prompt, completion, actual, in_flight, made, at = outcome
+        window = int(in_flight + 1.0).bit_length() - 1
+        if completion is None:
+            completion, window = self.usual_completion_tokens, UNKNOWN
+        else:
+            self._learn_length(completion)
+        regressors = self._regressors(prompt, completion, in_flight)
+        now = self._mix(regressors, in_flight, window)
+        predicted = self.point(now)
+        judged = now if made is None else made
+        log_actual = math.log(actual)
+        self._score(judged, log_actual, at)
+        self._weigh(now.logs if judged.window == UNKNOWN else judged.logs, log_actual)
+        u, z, prior = regressors
+        for linear in self.linear:
+            linear.learn(u, actual, log_actual)
+        for ratio in self.ratio:
+            ratio.learn(z, prior, log_actual)
+        self.sample_count += 1
+        self.last_updated = max(self.last_updated, at)
+        self.total_absolute_error_ms += abs(actual - predicted)
+        self.total_predicted_ms += predicted
+        return actual - predicted
+
+    def _score(self, made: Forecast, log_actual: float, at: float) -> None:
+        """Hold an outcome against its forecast: interval, centre, totals, drift."""
+        residual = log_actual - made.log
+        self.ratio_weight = SLOW * self.ratio_weight + 1.0
+        ratio = math.exp(min(residual - self.centre(made.window), 20.0))
+        self.mean_ratio += (ratio - self.mean_ratio) / self.ratio_weight
+        own = self.windows.get(made.window)
+        if own is None:
+            own = self.windows[made.window] = Window(self.every.twelve(), self.every.centre)
+        if made.window == UNKNOWN:
+            self.unknown_count += 1
+            self.unknown_error += abs(math.exp(min(own.centre - residual, 20.0)) - 1.0)
+            own.add(residual, made.low, made.high)
+            return
+        own.add(residual, made.low, made.high)
+        self.every.add(residual, made.low, made.high)
+        event = self.watch.add(residual)
+        if event is not None:
+            self.drifts.append(Drift(max(at, self.last_updated), event[0], event[1], self.sample_count + 1))
+
+    def _weigh(self, logs: tuple[float, ...], log_actual: float) -> None:
+        """Multiply each expert's weight by the Student density of its miss, then share a little evenly."""
+        weights = self.weights
+        total = 0.0
+        for i, expert in enumerate((*self.linear, *self.ratio)):
+            variance = expert.variance
+            miss = log_actual - logs[i]
+            odds = (1.0 + miss * miss / (NU * variance)) ** (-0.5 * (NU + 1.0)) / math.sqrt(variance)
+            weights[i] = weight = weights[i] * max(odds, 1e-20)
+            total += weight
+        keep = (1.0 - SHARE) / total
+        self.weights = [keep * w + SHARE / _N for w in weights]
+
+    def _learn_length(self, completion: float) -> None:
+        if completion > 0.0:
+            self.length_weight = LENGTH_DECAY * self.length_weight + 1.0
+            self.log_length += (math.log(completion + 1.0) - self.log_length) / self.length_weight
+
+    def absorb(self, other: ModelCalibration) -> None:
+        """Add what another calibration of the same model has learned.
+
+        Raises
+        ------
+        InputError
+            They started from different providers' priors.
+        """
+        if other.provider != self.provider:
+            raise InputError(
+                f"{self.model} is {self.provider} here and {other.provider} there; give both the same provider"
+            )
+        total = self.sample_count + other.sample_count
+        if other.sample_count == 0:
+            return
+        share = other.sample_count / total
+        for mine, theirs in zip((*self.linear, *self.ratio), (*other.linear, *other.ratio), strict=True):
+            mine.absorb(theirs)
+            mine.read_out()
+        self.weights = [(1.0 - share) * a + share * b for a, b in zip(self.weights, other.weights, strict=True)]
+        for key, window in other.windows.items():
+            self.windows.setdefault(key, Window()).absorb(window)
+        self.every.absorb(other.every)
+        self.log_length += share * (other.log_length - self.log_length)
+        self.length_weight += other.length_weight
+        self.mean_ratio += share * (other.mean_ratio - self.mean_ratio)
+        self.ratio_weight += other.ratio_weight
+        self.unknown_count += other.unknown_count
+        self.unknown_error += other.unknown_error
+        self.sample_count = total
+        self.last_updated = max(self.last_updated, other.last_updated)
+        self.total_absolute_error_ms += other.total_absolute_error_ms
+        self.total_predicted_ms += other.total_predicted_ms
+        self.drifts.extend(other.drifts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the state file; the fields of version 1 come first, under their names."""
+        overhead, prompt, completion, _ = self.coefficients()
+        return {
+            "model": self.model,
+            "provider": self.provider,
+            "sample_count": self.sample_count,
+            "last_updated": self.last_updated,
+            "ms_per_prompt_token": prompt,
+            "ms_per_completion_token": completion,
+            "base_overhead_ms": overhead,
+            "total_absolute_error_ms": self.total_absolute_error_ms,
+            "total_predicted_ms": self.total_predicted_ms,
+            "target": list(self.target),
+            "linear": [expert.to_list() for expert in self.linear],
+            "ratio": [expert.to_list() for expert in self.ratio],
+            "weights": self.weights,
+            "every": self.every.to_list(),
+            "windows": {str(key): window.to_list() for key, window in sorted(self.windows.items())},
+            "watch": self.watch.to_list(),
+            "drifts": [list(drift) for drift in self.drifts],
+            "length": [self.log_length, self.length_weight],
+            "totals": [self.mean_ratio, self.ratio_weight],
+            "unknown": [self.unknown_count, self.unknown_error],
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], provider: str | None = None) -> ModelCalibration:
+        """Read what :meth:`to_dict` wrote, or a model of a version 1 state file.
+
+        A version 1 model predicts exactly as it did, and keeps its counts; its coefficients become the prior.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            A field is missing or is not what it should be.
+        """
+        model = str(values["model"])
+        calibration = cls(model, values.get("provider", provider))
+        count = values.get("sample_count", 0)
+        calibration.sample_count = int(checks.number("sample_count", count, 1e15, "outcomes"))
+        for field in ("last_updated", "total_absolute_error_ms", "total_predicted_ms"):
+            setattr(calibration, field, checks.number(field, values.get(field, 0.0), 1e30, "units"))
+        if "linear" not in values:
+            scale = calibration.scale
+            fields = ("base_overhead_ms", "ms_per_prompt_token", "ms_per_completion_token")
+            seed = [checks.number(field, values[field], 1e12, "milliseconds") for field in fields]
+            calibration._start((seed[0] / scale[0], seed[1] / scale[1], seed[2] / scale[2], 1.0))
+            return calibration
+        target = tuple(float(v) for v in values["target"])
+        calibration._start((target[0], target[1], target[2], target[3]))
+        calibration.linear = [Linear.from_list(v, calibration.target) for v in values["linear"]]
+        calibration.ratio = [Ratio.from_list(v) for v in values["ratio"]]
+        calibration.weights = [float(w) for w in values["weights"]]
+        if not len(calibration.linear) + len(calibration.ratio) == len(calibration.weights) == _N:
+            raise ValueError(f"{model} has {len(calibration.weights)} experts, not {_N}")
+        calibration.every = Window.from_list(values["every"])
+        calibration.windows = {int(key): Window.from_list(value) for key, value in values["windows"].items()}
+        calibration.watch = Watch.from_list(values["watch"])
+        calibration.drifts.extend(Drift(*drift) for drift in values["drifts"])
+        calibration.log_length, calibration.length_weight = (float(v) for v in values["length"])
+        calibration.mean_ratio, calibration.ratio_weight = (float(v) for v in values["totals"])
+        calibration.unknown_count, calibration.unknown_error = int(values["unknown"][0]), float(values["unknown"][1])
+        return calibration
