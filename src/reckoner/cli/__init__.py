@@ -17,6 +17,10 @@ from reckoner.errors import ReckonerError
 
 # verb -> (module:command, the one-line help shown in the listing); a test holds each line equal to the command's own.
 COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": (
+        "reckoner.cli.demo:command",
+        "Register, grade, measure and price real models here; write out/report.html.",
+    ),
     "predict": (
         "reckoner.cli.predict:command",
         "Predict latency, throughput, memory and energy of one design.",

@@ -1,7 +1,7 @@
 """Long jobs in stages that survive being killed.
 
-A stage is keyed by its inputs. When it is done, its result stands in one file, written whole; started again with the same
-inputs the stage is read back instead of run. A kill at any moment loses at most the stage that was running.
+A stage is keyed by its inputs. When it is done, its result stands in one file, written whole; started again with the
+same inputs the stage is read back instead of run. A kill at any moment loses at most the stage that was running.
 """
 
 from __future__ import annotations
