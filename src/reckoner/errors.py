@@ -41,7 +41,7 @@ class UnknownNameError(InputError, LookupError):
         no device named 'h1000'. Did you mean h100?
         """
         names = sorted(known)
-        near = get_close_matches(name, names, n=3, cutoff=0.5)
+        near = get_close_matches(name, names, n=3, cutoff=0.6)
         if near:
             hint = f"Did you mean {' or '.join(near)}?"
         elif names:

@@ -1,0 +1,36 @@
+import subprocess
+import sys
+
+import click
+import pytest
+
+from reckoner.cli import COMMANDS, group
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_the_listing_says_what_the_verb_says_of_itself(verb):
+    command = group.get_command(click.Context(group), verb)
+    assert command is not None
+    assert command.help is not None
+    assert COMMANDS[verb][1] == command.help.strip().splitlines()[0]
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, "-m", "reckoner", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_an_unknown_verb_gets_its_near_miss_and_exit_2():
+    result = run("regsitry")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "reckoner: no command named 'regsitry'. Did you mean registry?\n"
+
+
+def test_help_lists_every_verb():
+    assert all(f"  {verb} " in run("--help").stdout for verb in COMMANDS)
+
+
+def test_help_loads_no_heavy_library():
+    code = "import sys, reckoner.cli as c; c.group.main(['--help'], standalone_mode=False); print(sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    for heavy in ("numpy", "msgspec", "rich", "plotly", "matplotlib", "xllamacpp"):
+        assert f"'{heavy}'" not in loaded
