@@ -23,6 +23,7 @@ from reckoner.measure.memory_point import ENVIRONMENT, MemoryPoint, MemorySpec
 from reckoner.measure.subjects import EngineName, ModelInfo, Target, TargetId
 
 WORK = "curves-work"
+FORM = 1  # of the three JSON files: raised when a field changes, so that an older run is measured anew and not refused
 # A memory point takes seconds; one that takes minutes hangs, as llama.cpp's server was seen to do when it was stopped
 # in the moment of its start.
 _MEMORY_LIMIT_S = 300.0
@@ -92,10 +93,10 @@ def _finished(out: Path, key: str) -> CurvesResult | None:
 
 
 def _key(identities: Sequence[TargetId], plan: CurvesPlan) -> str:
-    """Digest of all that decides the figures but chance: plan, weights, machine, versions."""
+    """Digest of all that decides the figures but chance: plan, weights, machine, versions, and the results' form."""
     machine = fingerprint().to_json()
     del machine["thread_env"]  # the measuring processes set their own
-    return sha256(canonical_json([_plain(identities), _plain(plan), machine]))[:16]
+    return sha256(canonical_json([FORM, _plain(identities), _plain(plan), machine]))[:16]
 
 
 def _measure(

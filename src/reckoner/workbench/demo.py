@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,12 @@ from reckoner.engines.tokenizer import Tokenizer
 from reckoner.evaluate.grade import DEFAULT_SAMPLING, grade
 from reckoner.evaluate.probes import Probe, eval_set_hash, load_probes
 from reckoner.evaluate.report import Report, Sampling
-from reckoner.files import read_json, sha256_file, write_atomic
+from reckoner.files import read_json, sha256, sha256_file, write_atomic
 from reckoner.finops.inputs import SCHEMA, freeze_inputs
 from reckoner.measure.curves import CurvesPlan, CurvesResult, Target, run_curves
 from reckoner.measure.environment import fingerprint
 from reckoner.measure.protocol import machine_cautions, machine_load, pinned
+from reckoner.measure.subjects import EngineName
 from reckoner.measure.throughput import Throughput, measure_throughput, read_prompts
 from reckoner.registry.store import Registry
 from reckoner.registry.version import Lineage, Version
@@ -39,6 +41,7 @@ from reckoner.workbench.stages import Stages
 
 STAGES = ("register", "grade", "throughput", "curves", "price", "report")
 Progress = Callable[[str, float], None]
+CURVE_ENGINES: tuple[EngineName, ...] = ("numpy", "llamacpp")
 
 # The seed's notional rate of a local laptop CPU (seed 000, Block A, read 2026-11-20).
 RATE = {
@@ -174,7 +177,7 @@ def run_demo(plan: DemoPlan, places: Places, *, progress: Progress) -> DemoResul
         graded[semver], kept = stages.run(
             f"grade-{semver}",
             inputs,
-            lambda v=version, t=told: _grade(registry, v, probes, plan.sampling, places.work, t),
+            partial(_grade, registry, version, probes, plan.sampling, places.work, told),
         )
         told(1.0)
         if kept:
@@ -197,7 +200,7 @@ def run_demo(plan: DemoPlan, places: Places, *, progress: Progress) -> DemoResul
     speeds = {semver: Throughput.from_json(value) for semver, value in speeds_json["speeds"].items()}
 
     curves = run_curves(
-        _targets(registry, named["v0.1.0"], places.work),
+        _targets(registry, named["v0.1.0"]),
         out=places.work / "kv-cost",
         plan=plan.curves,
         progress=lambda share: progress("curves", share),
@@ -264,17 +267,14 @@ def _register(registry: Registry, progress: Progress) -> dict[str, Version]:
     return named
 
 
-def _targets(registry: Registry, version: Version, work: Path) -> tuple[Target, ...]:
+def _targets(registry: Registry, version: Version) -> tuple[Target, ...]:
     """The tutor and a decoder large enough that bandwidth and not Python is measured, on both engines."""
-    folder = work / "models" / version.digest
-    for role, path in registry.files(version).items():
-        if not (folder / role).exists():
-            write_atomic(folder / role, path.read_bytes())
+    files = {role: str(path) for role, path in registry.files(version).items()}
     return tuple(
         target
-        for engine in ("numpy", "llamacpp")
+        for engine in CURVE_ENGINES
         for target in (
-            Target(name="tutor", engine=engine, folder=str(folder)),
+            Target(name="tutor", engine=engine, files=files),
             Target(name="random-100m", engine=engine, config=CONFIG_100M),
         )
     )
@@ -341,6 +341,11 @@ def _llamacpp(files: Mapping[str, Path], folder: Path) -> Iterator[LlamaCpp]:
         engine.close()
 
 
+def _key(named: Mapping[str, Version]) -> str:
+    """Eight digits that change with any version's content, so that no journal outlives its weights."""
+    return sha256("".join(version.digest for version in named.values()))[:8]
+
+
 def _throughput(
     registry: Registry, named: dict[str, Version], plan: DemoPlan, work: Path, progress: Progress
 ) -> dict[str, Any]:
@@ -362,7 +367,7 @@ def _throughput(
             max_new_tokens=plan.new_tokens,
             seed=plan.seed,
             progress=lambda share: progress("throughput", share),
-            journal=work / "throughput.json",
+            journal=work / f"throughput-{_key(named)}.json",
         )
     here = fingerprint()
     return {
