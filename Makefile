@@ -11,6 +11,8 @@ STAMP := $(VENV)/.ready
 %: $(STAMP)
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/just $@ $(ARGS)
 
+pyproject.toml constraints.txt Makefile: ;
+
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "reckoner needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 ..." >&2; exit 2; }
 	@if command -v uv >/dev/null 2>&1; then \
