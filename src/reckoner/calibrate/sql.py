@@ -1,0 +1,224 @@
+"""The request calibrator's statistics as one plain SQL aggregate, so that logs are fitted where they lie.
+
+The statement uses nothing but arithmetic, ``CASE``, ``EXP``, ``LN``, ``AVG``, ``SUM``, ``COUNT`` and a join of
+subqueries: DuckDB, PostgreSQL, SQLite and Spark run it unchanged. Its sums are those of
+:class:`reckoner.calibrate.experts.Linear` at a fixed forecast, and they are taken around each model's mean prompt and
+completion, or the squares of 200,000-token prompts would leave nothing of the differences between them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from reckoner.calibrate.experts import FIRST_VARIANCE, NU, OVERSHOOT
+from reckoner.errors import InputError
+
+FIELDS = ("model", "prompt_tokens", "completion_tokens", "e2e_s")
+# Rows outside these are refused and counted: assumptions, the same as the ledger's.
+_MAX_TOKENS = 10**9
+_MAX_SECONDS = 10**7
+_SUMS = [
+    "n",
+    "mean_p",
+    "mean_c",
+    "w",
+    "wp",
+    "wc",
+    "wpp",
+    "wpc",
+    "wcc",
+    "wy",
+    "wpy",
+    "wcy",
+    "wyy",
+    "r",
+    "rr",
+    "urr",
+    "ratio",
+]
+
+
+class Source(Protocol):
+    """Somewhere that answers SQL about one table of requests."""
+
+    relation: str
+    expressions: Mapping[str, str]
+    where: str | None
+
+    def run(self, sql: str) -> Sequence[Sequence[Any]]:
+        """Answer a query."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """The forecast that rows are weighted by.
+
+    Attributes
+    ----------
+    overhead_s, s_per_prompt_token, s_per_completion_token : float
+        What a request is expected to take. [s]
+    variance : float or None
+        Scatter of ``ln(y / f)`` that the Student weights expect; None weights by ``1 / f^2`` alone.
+    prompt_0, completion_0 : float or None
+        Landmark that is subtracted; None takes each model's mean inside the statement.
+    """
+
+    overhead_s: float
+    s_per_prompt_token: float
+    s_per_completion_token: float
+    variance: float | None = None
+    prompt_0: float | None = None
+    completion_0: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """Sums over one model's requests, prompts and completions counted from a landmark.
+
+    ``w`` are weights, ``p`` and ``c`` tokens less the landmark, ``y`` seconds, ``f`` the reference's forecast, ``r``
+    the log residual ``ln(y/f)`` and ``u`` its Student weight: ``wpy`` is the sum of ``w p y``.
+    """
+
+    model: str
+    n: int
+    mean_p: float
+    mean_c: float
+    w: float
+    wp: float
+    wc: float
+    wpp: float
+    wpc: float
+    wcc: float
+    wy: float
+    wpy: float
+    wcy: float
+    wyy: float
+    r: float
+    rr: float
+    urr: float
+    ratio: float
+
+
+def number(value: float) -> str:
+    """Write a float so that every engine reads a double: ``1.0`` is a decimal in some, ``1.0e0`` in none.
+
+    >>> number(0.5), number(300.0)
+    ('5.0e-01', '3.0e+02')
+    """
+    text = repr(float(value))
+    mantissa, _, exponent = f"{float(value):.17e}".partition("e")
+    for digits in range(1, 17):
+        short = f"{float(value):.{digits}e}"
+        if float(short) == float(text):
+            return short
+    return f"{mantissa}e{exponent}"
+
+
+def text(value: str) -> str:
+    """Write a string literal.
+
+    Raises
+    ------
+    InputError
+        The name has a backslash, which engines read differently.
+    """
+    if "\\" in value:
+        raise InputError(f"model is {value!r}; a backslash means different things to different databases, rename it")
+    return "'" + value.replace("'", "''") + "'"
+
+
+def aggregate_sql(source: Source, reference: Reference | Mapping[str, Reference]) -> str:
+    """Statement that sums a table of requests into one row a model.
+
+    Parameters
+    ----------
+    source : Source
+        Whose relation and expressions are read.
+    reference : Reference or mapping of str to Reference
+        One for all models, landmarks found inside; or one for each model, landmarks given.
+    """
+    return _sums_sql(_requests_sql(source), reference)
+
+
+def count_sql(source: Source) -> str:
+    """Statement that counts all rows, also those that cannot be used."""
+    where = f" WHERE {source.where}" if source.where else ""
+    return f"SELECT COUNT(*) FROM {source.relation}{where}"
+
+
+def _requests_sql(source: Source) -> str:
+    """Usable rows as doubles. EXP(0) is the one spelling of a double 1 that all engines share."""
+    told = source.expressions
+    # NaN and infinity are above every number in these engines, and NULL in SQLite: the upper bounds refuse them
+    usable = (
+        f"{told['model']} IS NOT NULL"
+        f" AND {told['prompt_tokens']} BETWEEN 0 AND {_MAX_TOKENS}"
+        f" AND {told['completion_tokens']} BETWEEN 0 AND {_MAX_TOKENS}"
+        f" AND {told['e2e_s']} > 0 AND {told['e2e_s']} <= {_MAX_SECONDS}"
+    )
+    where = f"{usable} AND ({source.where})" if source.where else usable
+    return (
+        f"SELECT {told['model']} AS model, {told['prompt_tokens']} * EXP(0) AS p, "
+        f"{told['completion_tokens']} * EXP(0) AS c, {told['e2e_s']} * EXP(0) AS y FROM {source.relation} WHERE {where}"
+    )
+
+
+def _sums_sql(requests: str, reference: Reference | Mapping[str, Reference]) -> str:
+    if isinstance(reference, Reference):
+        landmark = f"SELECT model, AVG(p) AS p0, AVG(c) AS c0 FROM ({requests}) m GROUP BY model"
+        o, a, b = (
+            number(reference.overhead_s),
+            number(reference.s_per_prompt_token),
+            number(reference.s_per_completion_token),
+        )
+        v = number(reference.variance if reference.variance is not None else 1.0)
+        robust = reference.variance is not None
+        group = "model, p0, c0"
+    else:
+        landmark = " UNION ALL ".join(_reference_row(model, reference[model]) for model in sorted(reference))
+        o, a, b, v, robust = "l.o", "l.a", "l.b", "l.v", True
+        group = "model, p0, c0"
+    student = f"{number(NU + 1)} / ({number(NU)} + r * r / v)" if robust else "EXP(0)"
+    weight = f"CASE WHEN r > {number(OVERSHOOT)} THEN 1 / (f * y) ELSE 1 / (f * f) END" if robust else "1 / (f * f)"
+    return f"""
+SELECT model, COUNT(*) AS n, p0, c0, SUM(w) AS w, SUM(wp) AS wp, SUM(wc) AS wc, SUM(wp * p) AS wpp, SUM(wp * c) AS wpc,
+       SUM(wc * c) AS wcc, SUM(wy) AS wy, SUM(wy * p) AS wpy, SUM(wy * c) AS wcy, SUM(wy * y) AS wyy,
+       SUM(r) AS r, SUM(r * r) AS rr, SUM(u * r * r) AS urr, SUM(y / f) AS ratio
+FROM (SELECT model, p0, c0, p, c, y, f, r, u, w, w * p AS wp, w * c AS wc, w * y AS wy
+FROM (SELECT model, p0, c0, p, c, y, f, r, u, u * ({weight}) AS w
+FROM (SELECT model, p0, c0, p, c, y, f, r, {student} AS u
+FROM (SELECT model, p0, c0, p, c, y, f, v, LN(y / f) AS r
+FROM (SELECT q.model AS model, l.p0 AS p0, l.c0 AS c0, q.p - l.p0 AS p, q.c - l.c0 AS c, q.y AS y, {v} AS v,
+             {o} + {a} * q.p + {b} * q.c AS f
+FROM ({requests}) q JOIN ({landmark}) l ON l.model = q.model) s1) s2) s3) s4) s5
+GROUP BY {group} ORDER BY model"""
+
+
+def _reference_row(model: str, reference: Reference) -> str:
+    parts = {
+        "p0": reference.prompt_0,
+        "c0": reference.completion_0,
+        "o": reference.overhead_s,
+        "a": reference.s_per_prompt_token,
+        "b": reference.s_per_completion_token,
+        "v": FIRST_VARIANCE if reference.variance is None else reference.variance,
+    }
+    for part, value in parts.items():
+        if value is None or not math.isfinite(value):
+            raise InputError(f"reference of {model}: {part} is {value}; references by model give every number")
+    columns = ", ".join(f"{number(value or 0.0)} * EXP(0) AS {part}" for part, value in parts.items())
+    return f"SELECT {text(model)} AS model, {columns}"
+
+
+def statistics(source: Source, reference: Reference | Mapping[str, Reference]) -> dict[str, Statistics]:
+    """Run the aggregate and read its rows, by model."""
+    found = {}
+    for model, *sums in source.run(aggregate_sql(source, reference)):
+        values: dict[str, Any] = {name: float(value) for name, value in zip(_SUMS, sums, strict=True)}
+        values["n"] = int(values["n"])
+        found[str(model)] = Statistics(model=str(model), **values)
+    return found
