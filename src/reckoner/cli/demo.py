@@ -41,13 +41,20 @@ def command(out: Path, record: bool, as_json: bool) -> None:
     places = Places.committed(Path()) if record else Places.under(out)
     console = Console(stderr=True)
     with Progress(
-        TextColumn("{task.description:<11}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), console=console
+        TextColumn("{task.description:<11}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
     ) as bars:
         tasks = {stage: bars.add_task(stage, total=1.0, start=False) for stage in STAGES}
 
         def told(stage: str, share: float) -> None:
             bars.start_task(tasks[stage])
             bars.update(tasks[stage], completed=share)
+            if share >= 1 and not console.is_terminal:
+                console.print(f"{stage}: done")  # a log file gets one line a stage instead of a bar
 
         result = run_demo(plan, places, progress=told)
     if result.resumed:
