@@ -36,10 +36,9 @@ def number(field: str, value: Any, most: float, unit: str) -> float:
     kind = type(value)
     if (kind is int or kind is float) and 0 <= value <= most:
         return float(value)
-    if isinstance(value, Real) and not isinstance(value, bool):
-        plain = float(value)
-        if 0.0 <= plain <= most:
-            return plain
+    given: Any = value
+    if isinstance(value, Real) and not isinstance(value, bool) and 0 <= given <= most:  # NumPy's numbers, fractions
+        return float(value)
     raise InputError(f"{field} is {value!r}; give a number of {unit} between 0 and {most:g}")
 
 

@@ -31,6 +31,12 @@ STEP = 0.03
 """Step of the centre's descent on the relative error, in usual misses. Chosen on the replayed streams."""
 
 
+LEAST_CENTRE, MOST_CENTRE = -1.5, 0.2
+"""Log distances that the centre may stand from the mixture. Assumption."""
+
+MOST = WINDOW + len(PSEUDO)
+
+
 class Window:
     """Recent log residuals of one kind of request, their two tails and their centre.
 
@@ -46,7 +52,7 @@ class Window:
     0.1
     """
 
-    __slots__ = ("_queue", "_sorted", "below", "above", "centre", "count", "ends", "scatter")  # fmt: skip  # noqa: RUF023
+    __slots__ = ("_queue", "_sorted", "below", "above", "centre", "count", "ends", "scatter")  # noqa: RUF023
 
     def __init__(self, residuals: Iterable[float] = PSEUDO, centre: float = 0.0) -> None:
         self._queue: deque[float] = deque(residuals)
@@ -78,24 +84,28 @@ class Window:
 
     def add(self, residual: float, low: float, high: float) -> None:
         """Learn one residual, whose 90 % interval had been ``low`` to ``high``."""
-        self.count += 1
-        self.below = min(max(self.below + GAMMA * (TAIL - (residual < low)), LEAST_TAIL), MOST_TAIL)
-        self.above = min(max(self.above + GAMMA * (TAIL - (residual > high)), LEAST_TAIL), MOST_TAIL)
-        miss = abs(residual)
-        self.scatter += max(0.05, 1.0 / (self.count + 2.0)) * ((miss if miss < 2.0 else 2.0) - self.scatter)
-        step = STEP * self.scatter
-        excess = self.centre - residual
-        if excess > 0.0:  # the slope of |exp(excess) - 1|, held so that one outlier moves little
-            self.centre -= step * math.exp(min(excess, 1.0))
-        else:
-            self.centre += step * math.exp(max(excess, -50.0))
-        self.centre = min(max(self.centre, -1.5), 0.2)
+        self.count = count = self.count + 1
+        below = self.below + (GAMMA * (TAIL - 1.0) if residual < low else GAMMA * TAIL)
+        above = self.above + (GAMMA * (TAIL - 1.0) if residual > high else GAMMA * TAIL)
+        self.below = LEAST_TAIL if below < LEAST_TAIL else MOST_TAIL if below > MOST_TAIL else below
+        self.above = LEAST_TAIL if above < LEAST_TAIL else MOST_TAIL if above > MOST_TAIL else above
+        self._descend(residual, count)
         queue, ordered = self._queue, self._sorted
-        if len(queue) >= WINDOW + len(PSEUDO):
+        if len(queue) >= MOST:
             del ordered[bisect_left(ordered, queue.popleft())]
         queue.append(residual)
         insort(ordered, residual)
         self.ends = self.interval(2.0 * TAIL)
+
+    def _descend(self, residual: float, count: int) -> None:
+        """Move the centre a step down the slope of ``|exp(centre - residual) - 1|``."""
+        miss = residual if residual > 0.0 else -residual
+        rate = 0.05 if count > 18 else 1.0 / (count + 2.0)
+        self.scatter = scatter = self.scatter + rate * ((miss if miss < 2.0 else 2.0) - self.scatter)
+        excess = self.centre - residual
+        slope = math.exp(excess if excess < 1.0 else 1.0)  # held, so that one outlier moves little
+        centre = self.centre - STEP * scatter * (slope if excess > 0.0 else -slope)
+        self.centre = LEAST_CENTRE if centre < LEAST_CENTRE else MOST_CENTRE if centre > MOST_CENTRE else centre
 
     def twelve(self) -> list[float]:
         """Twelve residuals that stand for this window; a new one begins with them."""
@@ -103,18 +113,18 @@ class Window:
 
     def absorb(self, other: Window) -> None:
         """Take in another window's residuals: what both saw, thinned evenly to what one remembers."""
-        seen = self.count + other.count
         if other.count == 0:
             return
+        seen = self.count + other.count
         share = other.count / seen
         self.below += share * (other.below - self.below)
         self.above += share * (other.above - self.above)
         self.centre += share * (other.centre - self.centre)
         self.scatter += share * (other.scatter - self.scatter)
-        both = sorted([*self._seen(), *other._seen()])
-        most = WINDOW + len(PSEUDO)
-        if len(both) > most:
-            both = [both[int((i + 0.5) * len(both) / most)] for i in range(most)]
+        seen_here = [*self._seen(), *other._seen()]
+        both = sorted([*PSEUDO, *seen_here] if len(seen_here) < WINDOW else seen_here)
+        if len(both) > MOST:
+            both = [both[int((i + 0.5) * len(both) / MOST)] for i in range(MOST)]
         # Sorted residuals in order of time would drop the least first: interleave them.
         self._queue = deque(both[i] for start in range(7) for i in range(start, len(both), 7))
         self._sorted = both

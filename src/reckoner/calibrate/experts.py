@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from reckoner.calibrate.solve import nnls3, nnls4, solve4
+from reckoner.calibrate.solve import nnls3, nnls4, solve3, solve4
 
 NU = 3.0
 """Degrees of freedom of the Student law of log residuals: one timeout in a hundred moves nothing."""
@@ -46,7 +46,7 @@ class _Expert:
         square = residual * residual
         variance = self.variance
         weight = (NU + 1.0) / (NU + square / variance)
-        variance += max(0.02, 1.0 / (self.n + 5.0)) * (weight * square - variance)
+        variance += (0.02 if self.n > 44 else 1.0 / (self.n + 5.0)) * (weight * square - variance)
         self.variance = variance if variance > 1e-6 else 1e-6
         return weight
 
@@ -93,15 +93,12 @@ class Linear(_Expert):
         value = t[0] * u[0] + t[1] * u[1] + t[2] * u[2] + t[3] * u[3]
         return math.log(value if value > TINY else TINY)
 
-    def learn(self, u: tuple[float, float, float, float], actual: float, log_actual: float) -> None:
-        """Take in one request: regressors, time [ms] and its logarithm."""
-        t0, t1, t2, t3 = self.answer
+    def learn(self, u: tuple[float, float, float, float], said: float, actual: float, log_actual: float) -> None:
+        """Take in one request: regressors, log of the forecast just made for it, time [ms] and its logarithm."""
         u0, u1, u2, u3 = u
-        forecast = t0 * u0 + t1 * u1 + t2 * u2 + t3 * u3
-        forecast = max(forecast, TINY)
-        residual = log_actual - math.log(forecast)
-        weight = self._weight(residual)
-        weight /= forecast * (actual if residual > OVERSHOOT else forecast)
+        forecast = math.exp(said)
+        residual = log_actual - said
+        weight = self._weight(residual) / (forecast * (actual if residual > OVERSHOOT else forecast))
         d = self.decay
         a, b = self.left, self.right
         w0, w1, w2 = weight * u0, weight * u1, weight * u2
@@ -167,24 +164,34 @@ class Ratio(_Expert):
         t = self.answer
         return log_prior + t[0] + t[1] * z[0] + t[2] * z[1] + t[3] * z[2]
 
-    def learn(self, z: tuple[float, float, float], log_prior: float, log_actual: float) -> None:
-        """Take in one request: log regressors, log of the prior's forecast and of the time."""
-        t = self.answer
+    def learn(self, z: tuple[float, float, float], said: float, log_prior: float, log_actual: float) -> None:
+        """Take in one request: log regressors, log of the forecast just made, of the prior's and of the time."""
         z1, z2, z3 = z
         ratio = log_actual - log_prior
-        w = self._weight(ratio - (t[0] + t[1] * z1 + t[2] * z2 + t[3] * z3))
+        w = self._weight(log_actual - said)
         d = self.decay
         a, b = self.left, self.right
-        w1, w2, w3 = w * z1, w * z2, w * z3
-        r0, r1, r2, r3 = RIDGE
-        self.left = a = [
-            d * a[0] + w, d * a[1] + w1, d * a[2] + w2, d * a[3] + w3, d * a[4] + w1 * z1, d * a[5] + w1 * z2,
-            d * a[6] + w1 * z3, d * a[7] + w2 * z2, d * a[8] + w2 * z3, d * a[9] + w3 * z3,
-        ]  # fmt: skip
-        self.right = b = [d * b[0] + w * ratio, d * b[1] + w1 * ratio, d * b[2] + w2 * ratio, d * b[3] + w3 * ratio]
-        answer = solve4([a[0] + r0, a[1], a[2], a[3], a[4] + r1, a[5], a[6], a[7] + r2, a[8], a[9] + r3], b)
-        if answer is not None:
-            self.answer = answer
+        w1, w2 = w * z1, w * z2
+        a[0] = a0 = d * a[0] + w
+        a[1] = a1 = d * a[1] + w1
+        a[2] = a2 = d * a[2] + w2
+        a[4] = a4 = d * a[4] + w1 * z1
+        a[5] = a5 = d * a[5] + w1 * z2
+        a[7] = a7 = d * a[7] + w2 * z2
+        b[0] = b0 = d * b[0] + w * ratio
+        b[1] = b1 = d * b[1] + w1 * ratio
+        b[2] = b2 = d * b[2] + w2 * ratio
+        r0, r1, r2, _ = RIDGE
+        if z3 == 0.0 and a[9] == 0.0:  # no load was ever reported: three unknowns
+            self.answer = (*solve3((a0 + r0, a1, a2, a4 + r1, a5, a7 + r2), (b0, b1, b2)), 0.0)
+            return
+        w3 = w * z3
+        a[3] = d * a[3] + w3
+        a[6] = d * a[6] + w1 * z3
+        a[8] = d * a[8] + w2 * z3
+        a[9] = d * a[9] + w3 * z3
+        b[3] = d * b[3] + w3 * ratio
+        self.read_out()
 
     def read_out(self) -> None:
         """Compute the answer from the sums, after they were added to or restored."""

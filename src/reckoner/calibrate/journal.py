@@ -68,6 +68,7 @@ class Journal:
         self._pid = 0
         self._own_bytes = 0
         self._limit = FOLD_BYTES
+        self._original = b""
         self.generation = 0
 
     @contextlib.contextmanager
@@ -147,6 +148,8 @@ class Journal:
             generation = int(data.get("generation", 0))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return _salvage(text, usable), 0, "is damaged"
+        if version == 1:
+            self._original = raw
         if version not in (1, VERSION):
             return found, generation, f"is of version {version!r} and this reckoner reads 1 and {VERSION}"
         return found, generation, None if whole else "holds models that cannot be read"
@@ -220,6 +223,9 @@ class Journal:
         head = {"version": VERSION, "generation": self.generation, "saved_at": time.time()}
         text = json.dumps(head, allow_nan=False)[:-1] + ', "models": [\n'
         text += ",\n".join(json.dumps(model, allow_nan=False) for model in models) + "\n]}\n"
+        if self._original:  # of version 1: kept, for whoever goes back
+            write_atomic(self.path.with_name(self.path.name + ".v1"), self._original)
+            self._original = b""
         write_atomic(self.path, text)
         write_atomic(self.journal, _line(["journal", self.generation]))
         if self._file >= 0:

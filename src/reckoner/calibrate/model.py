@@ -137,7 +137,7 @@ class ModelCalibration:
         self.watch = Watch()
         self.drifts: deque[Drift] = deque(maxlen=16)
         self.weights = [1.0 / _N] * _N
-        self._start((1.0, 1.0, 1.0, 1.0))
+        self._start((1.0, 1.0, 1.0, 0.0))
 
     def _start(self, target: tuple[float, float, float, float]) -> None:
         """Begin at multiples of the provider's prior."""
@@ -253,10 +253,11 @@ class ModelCalibration:
         self._score(judged, log_actual, at)
         self._weigh(now.logs if judged.window == UNKNOWN else judged.logs, log_actual)
         u, z, prior = regressors
-        for linear in self.linear:
-            linear.learn(u, actual, log_actual)
-        for ratio in self.ratio:
-            ratio.learn(z, prior, log_actual)
+        said = now.logs
+        for linear, log in zip(self.linear, said, strict=False):
+            linear.learn(u, log, actual, log_actual)
+        for ratio, log in zip(self.ratio, said[len(LINEAR_DECAYS) :], strict=True):
+            ratio.learn(z, log, prior, log_actual)
         self.sample_count += 1
         self.last_updated = max(self.last_updated, at)
         self.total_absolute_error_ms += abs(actual - predicted)
@@ -267,21 +268,28 @@ class ModelCalibration:
         """Hold an outcome against its forecast: interval, centre, totals, drift."""
         residual = log_actual - made.log
         self.ratio_weight = SLOW * self.ratio_weight + 1.0
-        ratio = math.exp(min(residual - self.centre(made.window), 20.0))
+        ratio = math.exp(min(max(residual - self.centre(made.window), -20.0), 20.0))
         self.mean_ratio += (ratio - self.mean_ratio) / self.ratio_weight
-        own = self.windows.get(made.window)
-        if own is None:
-            own = self.windows[made.window] = Window(self.every.twelve(), self.every.centre)
+        own = self._window(made.window)
+        if own is not None:
+            own.add(residual, made.low, made.high)
         if made.window == UNKNOWN:
             self.unknown_count += 1
-            self.unknown_error += abs(math.exp(min(own.centre - residual, 20.0)) - 1.0)
-            own.add(residual, made.low, made.high)
+            self.unknown_error += abs(1.0 / ratio - 1.0)
             return
-        own.add(residual, made.low, made.high)
         self.every.add(residual, made.low, made.high)
         event = self.watch.add(residual)
         if event is not None:
             self.drifts.append(Drift(max(at, self.last_updated), event[0], event[1], self.sample_count + 1))
+
+    def _window(self, key: int) -> Window | None:
+        """The window of a load; None while all requests came alone, for then :attr:`every` is that window."""
+        own = self.windows.get(key)
+        if own is None and (key or self.windows):
+            if not self.windows and self.every.count:
+                self.windows[0] = Window.from_list(self.every.to_list())
+            own = self.windows[key] = Window(self.every.twelve(), self.every.centre)
+        return own
 
     def _weigh(self, logs: tuple[float, ...], log_actual: float) -> None:
         """Multiply each expert's weight by the Student density of its miss, then share a little evenly."""
@@ -290,8 +298,9 @@ class ModelCalibration:
         for i, expert in enumerate((*self.linear, *self.ratio)):
             variance = expert.variance
             miss = log_actual - logs[i]
-            odds = (1.0 + miss * miss / (NU * variance)) ** (-0.5 * (NU + 1.0)) / math.sqrt(variance)
-            weights[i] = weight = weights[i] * max(odds, 1e-20)
+            odds = 1.0 + miss * miss / (NU * variance)
+            odds = 1.0 / (odds * odds * math.sqrt(variance))  # (1 + t^2 / nu)^(-(nu + 1) / 2) with nu = 3
+            weights[i] = weight = weights[i] * (odds if odds > 1e-20 else 1e-20)
             total += weight
         keep = (1.0 - SHARE) / total
         self.weights = [keep * w + SHARE / _N for w in weights]
@@ -383,7 +392,7 @@ class ModelCalibration:
             scale = calibration.scale
             fields = ("base_overhead_ms", "ms_per_prompt_token", "ms_per_completion_token")
             seed = [checks.number(field, values[field], 1e12, "milliseconds") for field in fields]
-            calibration._start((seed[0] / scale[0], seed[1] / scale[1], seed[2] / scale[2], 1.0))
+            calibration._start((seed[0] / scale[0], seed[1] / scale[1], seed[2] / scale[2], 0.0))
             return calibration
         target = tuple(float(v) for v in values["target"])
         calibration._start((target[0], target[1], target[2], target[3]))

@@ -63,6 +63,28 @@ def solve4(a: list[float], b: list[float]) -> Row | None:
     return (b0 - a01 * x1 - a02 * x2 - a03 * x3) / a00, x1, x2, x3
 
 
+def solve3(
+    a: tuple[float, float, float, float, float, float], b: tuple[float, float, float]
+) -> tuple[float, float, float]:
+    """Solve ``A x = b`` for a positive definite 3 x 3 matrix, given by its upper triangle: 00 01 02 11 12 22.
+
+    Examples
+    --------
+    >>> solve3((2.0, 0.0, 0.0, 2.0, 0.0, 2.0), (2.0, 4.0, 6.0))
+    (1.0, 2.0, 3.0)
+    """
+    a00, a01, a02, a11, a12, a22 = a
+    b0, b1, b2 = b
+    m1, m2 = a01 / a00, a02 / a00
+    a11 -= m1 * a01
+    a12 -= m1 * a02
+    b1 -= m1 * b0
+    n2 = a12 / a11
+    x2 = (b2 - m2 * b0 - n2 * b1) / (a22 - m2 * a02 - n2 * a12)
+    x1 = (b1 - a12 * x2) / a11
+    return (b0 - a01 * x1 - a02 * x2) / a00, x1, x2
+
+
 def nnls3(
     a: tuple[float, float, float, float, float, float], b: tuple[float, float, float]
 ) -> tuple[float, float, float]:
