@@ -379,8 +379,8 @@ class AdaptiveCalibrator:
             raise InputError(f"{other.state_path} is this calibrator's own state; it is shared already")
         for name, theirs in sorted(other._models.items()):
             mine = self._models.get(name)
-            if mine is not None and mine.provider != theirs.provider:
-                raise InputError(f"{name} is {mine.provider} here and {theirs.provider} there; give both one provider")
+            if mine is not None:
+                mine.check_mergeable(theirs)
         copies = [ModelCalibration.from_dict(theirs.to_dict()) for _, theirs in sorted(other._models.items())]
         if self.autosave:
             self._fold(copies)

@@ -310,18 +310,28 @@ class ModelCalibration:
             self.length_weight = LENGTH_DECAY * self.length_weight + 1.0
             self.log_length += (math.log(completion + 1.0) - self.log_length) / self.length_weight
 
+    def check_mergeable(self, other: ModelCalibration) -> None:
+        """Raise where ``other`` started from another prior than this.
+
+        Raises
+        ------
+        InputError
+            Another provider, or a state of version 1 was taken over on one side only.
+        """
+        if other.provider != self.provider:
+            raise InputError(f"{self.model} is {self.provider} here and {other.provider} there; give both one provider")
+        if other.scale != self.scale or other.target != self.target:
+            raise InputError(f"{self.model} began from a state of version 1 on one side only; sums do not add up")
+
     def absorb(self, other: ModelCalibration) -> None:
         """Add what another calibration of the same model has learned.
 
         Raises
         ------
         InputError
-            They started from different providers' priors.
+            They started from different priors.
         """
-        if other.provider != self.provider:
-            raise InputError(
-                f"{self.model} is {self.provider} here and {other.provider} there; give both the same provider"
-            )
+        self.check_mergeable(other)
         total = self.sample_count + other.sample_count
         if other.sample_count == 0:
             return
@@ -358,6 +368,7 @@ class ModelCalibration:
             "base_overhead_ms": overhead,
             "total_absolute_error_ms": self.total_absolute_error_ms,
             "total_predicted_ms": self.total_predicted_ms,
+            "scale": list(self.scale),
             "target": list(self.target),
             "linear": [expert.to_list() for expert in self.linear],
             "ratio": [expert.to_list() for expert in self.ratio],
@@ -389,11 +400,13 @@ class ModelCalibration:
         for field in ("last_updated", "total_absolute_error_ms", "total_predicted_ms"):
             setattr(calibration, field, checks.number(field, values.get(field, 0.0), 1e30, "units"))
         if "linear" not in values:
-            scale = calibration.scale
             fields = ("base_overhead_ms", "ms_per_prompt_token", "ms_per_completion_token")
             seed = [checks.number(field, values[field], 1e12, "milliseconds") for field in fields]
-            calibration._start((seed[0] / scale[0], seed[1] / scale[1], seed[2] / scale[2], 0.0))
+            wide = [max(was, usual) for was, usual in zip(seed, calibration.scale, strict=False)]
+            calibration.scale = Prior(wide[0], wide[1], wide[2], calibration.scale.in_flight)
+            calibration._start((seed[0] / wide[0], seed[1] / wide[1], seed[2] / wide[2], 0.0))
             return calibration
+        calibration.scale = Prior(*(float(v) for v in values["scale"]))
         target = tuple(float(v) for v in values["target"])
         calibration._start((target[0], target[1], target[2], target[3]))
         calibration.linear = [Linear.from_list(v, calibration.target) for v in values["linear"]]
