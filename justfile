@@ -31,6 +31,10 @@ check:
 bench *args:
     pytest benchmarks -q "$@"
 
+# generate docs/cli.md from every verb's own help
+docs:
+    python -m reckoner.cli.reference > docs/cli.md
+
 # derive cpqu.json, manifest.json and docs/COSTS.md again from the frozen inputs (byte-identical)
 cpqu:
     reckoner cpqu experiments/finops --costs docs/COSTS.md

@@ -44,6 +44,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Measure KV-cache memory and decode latency against context length.",
     ),
     "cpqu": ("reckoner.cli.cpqu:command", "Derive the price table from frozen inputs."),
+    "record": ("reckoner.cli.record:command", "Commit predictions, outcomes and decisions to the ledger."),
+    "forecast": ("reckoner.cli.forecast:command", "Forecast a request from what the ledger has seen."),
+    "calibrate": ("reckoner.cli.calibrate:command", "Learn every outcome in the ledger and keep what was learned."),
+    "score": ("reckoner.cli.score:command", "Score every predictor in the ledger: error, bias, coverage."),
+    "fit": ("reckoner.cli.fit:command", "Fit seconds per token to request logs, where they lie."),
+    "ledger": ("reckoner.cli.ledger:command", "Look at the ledger, check it, export, import, seal."),
 }
 
 
@@ -98,7 +104,7 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
-        click.secho("reckoner: interrupted; what was finished is kept", fg="yellow", err=True)
-        sys.exit(130)
+        click.secho("reckoner: interrupted; what was finished is kept, start again to go on", fg="yellow", err=True)
+        sys.exit(2)
     sys.stdout.flush()
     sys.exit(code if isinstance(code, int) else os.EX_OK)
