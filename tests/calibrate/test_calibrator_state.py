@@ -96,11 +96,11 @@ def test_a_record_costs_the_same_with_a_thousand_models(tmp_path):
     for i in range(1000):
         calibrator.record(f"model-{i}", 100, 900.0, 10)
     before = path.stat().st_mtime_ns, path.stat().st_ino
-    written = (tmp_path / "state.json.journal").stat().st_size
+    written = journal_of(path).stat().st_size
     for _ in range(20):
         calibrator.record("model-7", 100, 900.0, 10)
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == before
-    assert (tmp_path / "state.json.journal").stat().st_size - written < 20 * 400
+    assert journal_of(path).stat().st_size - written < 20 * 400
 
 
 def test_a_state_of_version_1_is_taken_over_without_loss(tmp_path):
@@ -116,6 +116,8 @@ def test_a_state_of_version_1_is_taken_over_without_loss(tmp_path):
     } == calibrator.get_stats(MODEL)  # fmt: skip
     calibrator.record(MODEL, 1000, 3400.0, 100)
     assert count(path) == 43
+    AdaptiveCalibrator(path).save()
+    assert count(path) == 43
     assert (tmp_path / "calibrator_state.json.v1").read_text() == text
 
 
@@ -128,6 +130,11 @@ def test_what_version_1_could_not_learn_is_learned_after_the_import(tmp_path):
     stats = calibrator.get_stats("llama3-8b-8192")
     assert stats["ms_per_completion_token"] == pytest.approx(14.0, rel=0.05)
     assert stats["base_overhead_ms"] == pytest.approx(400.0, rel=0.15)
+
+
+def journal_of(path: Path) -> Path:
+    (journal,) = path.parent.glob(path.name + ".journal-*")
+    return journal
 
 
 def damaged(tmp_path: Path) -> list[bytes]:
@@ -186,7 +193,7 @@ def test_a_state_from_the_future_is_put_aside_and_named(tmp_path, caplog):
 def test_a_torn_last_record_is_dropped_and_the_next_one_is_whole(tmp_path, caplog):
     path = tmp_path / "state.json"
     learn(path, 20)
-    journal = tmp_path / "state.json.journal"
+    journal = journal_of(path)
     journal.write_bytes(journal.read_bytes()[:-25])
     calibrator = AdaptiveCalibrator(path)
     assert calibrator.get_stats(MODEL)["sample_count"] == 19
@@ -198,7 +205,7 @@ def test_a_torn_last_record_is_dropped_and_the_next_one_is_whole(tmp_path, caplo
 def test_bytes_flipped_in_the_journal_cost_only_their_lines(tmp_path, caplog):
     path = tmp_path / "state.json"
     learn(path, 200)
-    journal = tmp_path / "state.json.journal"
+    journal = journal_of(path)
     raw = bytearray(journal.read_bytes())
     for position in random.Random(3).sample(range(100, len(raw)), 5):
         raw[position] ^= 0x5A
@@ -208,19 +215,33 @@ def test_bytes_flipped_in_the_journal_cost_only_their_lines(tmp_path, caplog):
     assert damaged(tmp_path) == [bytes(raw)]
 
 
-def test_a_journal_already_folded_is_not_counted_twice(tmp_path):
+def test_a_journal_already_folded_is_not_counted_twice_and_not_written_to_again(tmp_path):
     path = tmp_path / "state.json"
     calibrator = learn(path, 30)
-    old = (tmp_path / "state.json.journal").read_bytes()
+    other = AdaptiveCalibrator(path)
+    other.record(MODEL, 1, 1.0)
+    past = journal_of(path)
+    content = past.read_bytes()
     calibrator.save()
-    (tmp_path / "state.json.journal").write_bytes(old)  # as if the process died between the two writes
-    assert count(path) == 30
+    past.write_bytes(content)  # as if the process had died before it tidied up
+    assert count(path) == 31
+    other.record(MODEL, 1, 1.0)
+    assert count(path) == 32
+
+
+def test_a_state_deleted_in_use_is_written_again(tmp_path):
+    path = tmp_path / "state.json"
+    calibrator = learn(path, 10)
+    for file in tmp_path.iterdir():
+        file.unlink()
+    calibrator.record(MODEL, 1, 1.0)
+    assert count(path) == 11
 
 
 def test_a_full_disk_is_told_and_nothing_is_learned(tmp_path, monkeypatch):
     path = tmp_path / "state.json"
     calibrator = learn(path, 5)
-    journal = tmp_path / "state.json.journal"
+    journal = journal_of(path)
     before, stats = journal.read_bytes(), calibrator.get_stats(MODEL)
     real = os.write
     monkeypatch.setattr(journal_module.os, "write", lambda handle, data: real(handle, data[: len(data) // 2]))

@@ -162,7 +162,6 @@ class AdaptiveCalibrator:
         self._models: dict[str, ModelCalibration] = {}
         self._waiting: dict[str, _Waiting] = {}
         self._journal = Journal(self.state_path)
-        self._written = False
         self._load()
 
     def predict(
@@ -421,15 +420,15 @@ class AdaptiveCalibrator:
     def _append(self, event: list[Any]) -> bool:
         journal = self._journal
         with journal.held():
-            if not self._written:
-                if not (journal.path.exists() and journal.journal.exists()):
-                    journal.replace([known.to_dict() for known in self._models.values()])
-                self._written = True
-            return journal.append(event)
+            try:
+                return journal.append(event)
+            except FileNotFoundError:  # the first time, or the file was deleted
+                journal.replace([known.to_dict() for known in self._models.values()])
+                return journal.append(event)
 
     def _load(self) -> None:
         journal = self._journal
-        if not (journal.path.exists() or journal.journal.exists()):
+        if not journal.exists():
             return
         with journal.held():
             damage = self._read()
@@ -466,8 +465,7 @@ class AdaptiveCalibrator:
         """Write all models to the state file and begin an empty journal."""
         journal = self._journal
         with journal.held():
-            if self.autosave and (journal.path.exists() or journal.journal.exists()) and not journal.alone():
+            if self.autosave and journal.exists() and not journal.alone():
                 self._read()
             self._absorb(others or [])
             journal.replace([known.to_dict() for known in self._models.values()])
-            self._written = True

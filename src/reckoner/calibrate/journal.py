@@ -1,8 +1,9 @@
 """A state file and the journal beside it: one appended line per outcome, folded into the file now and then.
 
-``calibrator_state.json`` holds whole models. ``calibrator_state.json.journal`` holds what came after, one line each
-with its checksum. Both carry a generation; a journal older than the state file was folded into it already. Every write
-happens under ``calibrator_state.json.lock``, so several processes share one state.
+``calibrator_state.json`` holds whole models and a generation. ``calibrator_state.json.journal-7`` holds what came after
+generation 7, one line each with its checksum. Renaming a new state file into place is the one step that counts: from
+then on the older journal is history. Every write happens under ``calibrator_state.json.lock``, so several processes
+share one state.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -24,6 +26,8 @@ try:
     import fcntl
 except ImportError:  # not on Windows: there one process at a time
     fcntl = None  # type: ignore[assignment]
+
+_CLOSE_ON_EXEC = getattr(os, "O_CLOEXEC", 0)  # not on Windows
 
 VERSION = 2
 FOLD_BYTES = 1 << 20
@@ -56,20 +60,36 @@ class Journal:
     Parameters
     ----------
     path : Path
-        State file; the journal and the lock stand beside it.
+        State file; journals and the lock stand beside it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.journal = path.with_name(path.name + ".journal")
         self._lock_path = path.with_name(path.name + ".lock")
-        self._lock = self._file = -1
+        self._lock = self._file = self._state = -1  # the state is kept open: its inode cannot come back as another file
         self._inode = -1
         self._pid = 0
         self._own_bytes = 0
         self._limit = FOLD_BYTES
         self._original = b""
         self.generation = 0
+
+    @property
+    def journal(self) -> Path:
+        """The journal of the present generation."""
+        return self.path.with_name(f"{self.path.name}.journal-{self.generation}")
+
+    def exists(self) -> bool:
+        """Whether anything was ever written here."""
+        return self.path.exists() or bool(self._journals())
+
+    def _journals(self) -> list[int]:
+        """Generations of the journals present, rising."""
+        start = self.path.name + ".journal-"
+        if not self.path.parent.is_dir():
+            return []
+        found = (entry.name[len(start) :] for entry in self.path.parent.iterdir() if entry.name.startswith(start))
+        return sorted(int(tail) for tail in found if tail.isdigit())
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -88,21 +108,13 @@ class Journal:
     def _reopen(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+            self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | _CLOSE_ON_EXEC, 0o644)
         except OSError as error:
             raise ReckonerError(
                 f"cannot write beside {self.path}: {error.strerror or error}; choose another state_path"
             ) from error
-        self._file = -1
+        self._file = self._state = self._inode = -1
         self._pid = os.getpid()
-
-    def close(self) -> None:
-        """Close both files."""
-        for handle in (self._lock, self._file):
-            if handle >= 0 and self._pid == os.getpid():
-                os.close(handle)
-        self._lock = self._file = -1
-        self._pid = 0
 
     def read(self, usable: Callable[[dict[str, Any]], bool]) -> Contents:
         """Read state file and journal; put what is damaged aside and keep what is whole.
@@ -113,18 +125,14 @@ class Journal:
             Whether a model's plain values can be read.
         """
         models, generation, trouble = self._read_state(usable)
-        events, damaged, journal_generation = self._read_journal()
-        if trouble is None and journal_generation < generation:
-            events, damaged = [], 0  # already folded into the state file
-        self.generation = max(generation, journal_generation)
+        self.generation = max(self._journals(), default=0) if generation is None else generation
+        events, damaged = self._read_journal()
         found = ""
         if trouble is not None:
             aside = _aside(self.path)
-            self.path.replace(aside)
             found = f"{self.path} {trouble}; it is kept as {aside.name}, {len(models)} whole models were recovered"
         if damaged:
             aside = _aside(self.journal)
-            aside.write_bytes(self.journal.read_bytes())
             found += "; " if found else ""
             found += f"{self.journal} has {damaged} damaged lines; it is kept as {aside.name}, "
             found += f"{len(events)} whole records were recovered"
@@ -132,11 +140,13 @@ class Journal:
             _log.warning("%s", found)
         return Contents(models, events, found)
 
-    def _read_state(self, usable: Callable[[dict[str, Any]], bool]) -> tuple[list[dict[str, Any]], int, str | None]:
+    def _read_state(
+        self, usable: Callable[[dict[str, Any]], bool]
+    ) -> tuple[list[dict[str, Any]], int | None, str | None]:
         try:
             raw = self.path.read_bytes()
         except FileNotFoundError:
-            return [], 0, None
+            return [], None, None
         except OSError as error:
             raise ReckonerError(f"cannot read {self.path}: {error.strerror or error}; check the path") from error
         text = raw.decode("utf-8", errors="replace")
@@ -147,79 +157,89 @@ class Journal:
             whole = len(found) == len(data["models"])
             generation = int(data.get("generation", 0))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return _salvage(text, usable), 0, "is damaged"
+            return _salvage(text, usable), None, "is damaged"
         if version == 1:
             self._original = raw
         if version not in (1, VERSION):
             return found, generation, f"is of version {version!r} and this reckoner reads 1 and {VERSION}"
         return found, generation, None if whole else "holds models that cannot be read"
 
-    def _read_journal(self) -> tuple[list[list[Any]], int, int]:
+    def _read_journal(self) -> tuple[list[list[Any]], int]:
         try:
             raw = self.journal.read_bytes()
         except FileNotFoundError:
-            return [], 0, 0
+            return [], 0
         events: list[list[Any]] = []
-        damaged = generation = 0
+        damaged = 0
         for line in raw.split(b"\n"):
             if not line:
                 continue
             checksum, _, payload = line.partition(b" ")
             try:
-                if int(checksum, 16) != zlib.crc32(payload) or len(checksum) != 8:
+                if len(checksum) != 8 or int(checksum, 16) != zlib.crc32(payload):
                     raise ValueError("checksum")
-                event = json.loads(payload)
+                events.append(json.loads(payload))
             except ValueError:
                 damaged += 1
-                continue
-            if event[0] == "journal":
-                generation = int(event[1])
-            else:
-                events.append(event)
-        return events, damaged, generation
+        return events, damaged
 
     def append(self, event: list[Any]) -> bool:
         """Add one event under :meth:`held`; return whether it is time to fold.
 
         Raises
         ------
+        FileNotFoundError
+            There is no state file yet, or no more.
         ReckonerError
             The disk is full or the file cannot be written; nothing was added.
         """
-        try:
-            status = self.journal.stat()
-        except FileNotFoundError:
-            raise ReckonerError(f"{self.journal} was deleted while in use; make a new calibrator") from None
-        if self._file < 0 or status.st_ino != self._inode:  # first use, or folded by another process
-            if self._file >= 0:
-                os.close(self._file)
-            self._file = os.open(self.journal, os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0))
-            self._inode = status.st_ino
-            self._own_bytes = 0
+        if self.path.stat().st_ino != self._inode:  # first use, or folded by another process
+            self._open()
         line = _line(event)
         try:
             written = os.write(self._file, line)
+            size = os.fstat(self._file).st_size
             if written != len(line):
-                os.ftruncate(self._file, status.st_size)
+                os.ftruncate(self._file, size - written)
                 raise ReckonerError(f"cannot write {self.journal}: the disk is full; nothing was recorded")
         except OSError as error:
             raise ReckonerError(
                 f"cannot write {self.journal}: {error.strerror or error}; nothing was recorded, free some space"
             ) from error
         self._own_bytes += written
-        return status.st_size + written > self._limit
+        return size > self._limit
+
+    def _open(self) -> None:
+        """Open the state file that stands there now, and its journal."""
+        self._shut()
+        self._state = os.open(self.path, os.O_RDONLY | _CLOSE_ON_EXEC)
+        status = os.fstat(self._state)
+        self._inode = status.st_ino
+        head = re.search(rb'"generation": (\d+)', os.read(self._state, 200))
+        self.generation = int(head[1]) if head else 0
+        self._file = os.open(self.journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _CLOSE_ON_EXEC, 0o644)
+        self._own_bytes = 0
+        self._limit = max(FOLD_BYTES, 2 * status.st_size)
+
+    def _shut(self) -> None:
+        for handle in (self._state, self._file):
+            if handle >= 0:
+                os.close(handle)
+        self._state = self._file = self._inode = -1
 
     def alone(self) -> bool:
         """Whether all of the journal is this process's own, so that memory already holds it."""
-        return self._file >= 0 and self.journal.stat().st_size == self._own_bytes + self._header_bytes
-
-    @property
-    def _header_bytes(self) -> int:
-        return len(_line(["journal", self.generation]))
+        return (
+            self._file >= 0
+            and self.path.exists()
+            and self.path.stat().st_ino == self._inode
+            and os.fstat(self._file).st_size == self._own_bytes
+        )
 
     def replace(self, models: list[dict[str, Any]]) -> None:
-        """Write the state file, then an empty journal, under :meth:`held`."""
-        self.generation += 1
+        """Write the state file under :meth:`held`; its journal is empty."""
+        past = self._journals()
+        self.generation = max([self.generation, *past]) + 1
         head = {"version": VERSION, "generation": self.generation, "saved_at": time.time()}
         text = json.dumps(head, allow_nan=False)[:-1] + ', "models": [\n'
         text += ",\n".join(json.dumps(model, allow_nan=False) for model in models) + "\n]}\n"
@@ -227,13 +247,9 @@ class Journal:
             write_atomic(self.path.with_name(self.path.name + ".v1"), self._original)
             self._original = b""
         write_atomic(self.path, text)
-        write_atomic(self.journal, _line(["journal", self.generation]))
-        if self._file >= 0:
-            os.close(self._file)
-        self._file = os.open(self.journal, os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0))
-        self._inode = os.fstat(self._file).st_ino
-        self._own_bytes = 0
-        self._limit = max(FOLD_BYTES, 2 * len(text))
+        self._shut()
+        for generation in past:
+            self.path.with_name(f"{self.path.name}.journal-{generation}").unlink(missing_ok=True)
 
 
 def _line(event: list[Any]) -> bytes:
@@ -263,10 +279,12 @@ def _salvage(text: str, usable: Callable[[dict[str, Any]], bool]) -> list[dict[s
 
 
 def _aside(path: Path) -> Path:
-    """A name beside ``path`` that is free."""
-    count = 1
+    """Copy a damaged file beside itself and return the copy; one that is there already is not made again."""
+    content, count = path.read_bytes(), 1
     while True:
         aside = path.with_name(f"{path.name}.damaged-{count}")
         if not aside.exists():
+            return write_atomic(aside, content)
+        if aside.read_bytes() == content:
             return aside
         count += 1
