@@ -158,10 +158,14 @@ def test_an_outcome_of_zero_is_skipped_and_counted(ledger):
 
 def test_a_snapshot_never_goes_back(ledger):
     assert ledger.snapshot("calibrator") is None
-    ledger.save_snapshot("calibrator", 5, {"theta": [1.0]})
-    ledger.save_snapshot("calibrator", 3, {"theta": [0.0]})
+    tally = Tally()
+    tally.add("calibrator", "m", predicted=1.0, observed=2.0, hour="2026-11-20T14")
+    assert ledger.save_snapshot("calibrator", 5, {"theta": [1.0]}, tally=tally)
+    assert not ledger.save_snapshot("calibrator", 5, {"theta": [0.0]}, tally=tally)
+    assert not ledger.save_snapshot("calibrator", 3, {"theta": [0.0]}, tally=tally)
 
     assert ledger.snapshot("calibrator") == (5, {"theta": [1.0]})
+    assert [score.n for score in ledger.score()] == [1]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, -1.0, True, "3", None, 1e300])

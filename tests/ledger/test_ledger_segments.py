@@ -226,7 +226,7 @@ def test_the_seeds_ledger_is_taken_over_without_loss(ledger, tmp_path):
 
 
 def test_the_seeds_calibrator_state_is_taken_over_without_loss(ledger, tmp_path):
-    document = {"version": 1, "models": {"timmy:v0.1-q4": {"model": "timmy:v0.1-q4", "sample_count": 3, "alpha": 0.15}}}
+    document = {"version": 1, "saved_at": 1.5, "models": [{"model": "timmy:q4", "sample_count": 3, "alpha": 0.15}]}
     path = tmp_path / "state.json"
     path.write_text(json.dumps(document))
     import_seed_calibrator(ledger, path)

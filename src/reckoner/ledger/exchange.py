@@ -123,8 +123,8 @@ def import_seed_calibrator(ledger: Ledger, path: str | Path) -> Id:
         The file is no such state, its version is not 1, or it is here already.
     """
     document = read_json(path)
-    if not isinstance(document, dict) or not isinstance(document.get("models"), dict):
-        raise InputError(f"{path}: no 'models'; a calibrator state is {{version, models}}")
+    if not isinstance(document, dict) or not isinstance(document.get("models"), list):
+        raise InputError(f"{path}: no 'models' list; a calibrator state is {{version, saved_at, models}}")
     if document.get("version") != 1:
         raise InputError(f"{path}: version is {document.get('version')!r}; this reckoner reads the seed's version 1")
     return ledger.record(_whole(ledger, SEED_CALIBRATOR, document, path))

@@ -352,15 +352,26 @@ class Ledger:
             return int(seq), json.loads(body)
         return None
 
-    def save_snapshot(self, name: str, seq: int, body: Any) -> None:
-        """Save what was learned up to an entry; an older snapshot never replaces a newer one."""
+    def save_snapshot(self, name: str, seq: int, body: Any, *, tally: Tally | None = None) -> bool:
+        """Save what was learned up to an entry, and how good its forecasts were on the way, in one transaction.
+
+        Returns
+        -------
+        bool
+            False when another process has saved as much or more meanwhile: then nothing is kept, so that no outcome
+            is scored twice.
+        """
         text = canonical(body)
         with self.store.write() as execute:
-            execute(
-                "INSERT INTO snapshots (name, seq, body) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE "
-                "SET seq = excluded.seq, body = excluded.body WHERE excluded.seq >= snapshots.seq",
-                (name, seq, text),
-            )
+            found = execute("SELECT seq FROM snapshots WHERE name = ?", (name,))
+            if found and int(found[0][0]) >= seq:
+                return False
+            execute("DELETE FROM snapshots WHERE name = ?", (name,))
+            execute("INSERT INTO snapshots (name, seq, body) VALUES (?, ?, ?)", (name, seq, text))
+            if tally is not None and len(tally):
+                entry = RawEntry(kind="tally", subject=name, body={"scores": tally.rows()})
+                self.append(execute, [entry.content()])
+        return True
 
     @property
     def segments(self) -> Path:
