@@ -1,8 +1,8 @@
 """Designs per CPU second: sweep() and scalar predict() against the peers that are installed, in one run.
 
 A design is one answer to the same question: TTFT and TPOT of Llama-3-8B on an H100 at a given batch, bf16. Every round
-asks all contenders in turn; rates are medians over the rounds, in CPU time of this process. The extra ``bench`` installs
-the peers; LLM-Viewer is no package, so it is not among them.
+asks all contenders in turn; rates are medians over the rounds, in CPU time of this process. The extra ``bench``
+installs the peers; LLM-Viewer is no package, so it is not among them.
 """
 
 import contextlib

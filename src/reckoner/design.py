@@ -83,7 +83,7 @@ class Serving:
     replicas : Num
         Copies of the whole, each on ``tp * pp`` devices.
     engine, engine_version : str
-        Software that runs it; the version in its own spelling, empty for a recent one.
+        Software that runs it; its version or the date of it (2025-06), empty for a recent one.
     """
 
     weights: str = "bf16"

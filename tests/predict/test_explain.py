@@ -44,7 +44,7 @@ def test_the_metrics_are_among_the_terms():
     found = ask(batch=8)
     t = terms(found)
     assert (t["TTFT"].value, t["TPOT"].value, t["E2E"].value) == (found.ttft_s, found.tpot_s, found.e2e_s)
-    assert t["M_w"].value + t["M_kv"].value + t["M_a"].value + t["M_r"].value == found.memory_bytes
+    assert t["M_w"].value + t["M_kv"].value + t["M_x"].value == found.memory_bytes
 
 
 def test_no_symbol_stands_for_two_things():

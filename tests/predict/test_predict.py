@@ -157,7 +157,15 @@ def test_a_higher_level_gives_a_wider_interval_around_the_value(level, more):
     for name in METRICS:
         low, high = found.interval(name, level)
         wide_low, wide_high = found.interval(name, level + more)
-        assert wide_low < low < getattr(found, name) < high < wide_high
+        assert wide_low <= low <= getattr(found, name) < high < wide_high
+
+
+def test_no_prediction_and_no_interval_beats_the_printed_limits():
+    eager = replace(IDEAL, mbu=3.0, mfu=3.0, layer=0.0, layer_prefill=0.0, sigma=0.5)
+    bound, found = ask(efficiency=FREE, batch=4), ask(efficiency=eager, batch=4)
+    assert found.tpot_s >= bound.outcome.step.weights_s
+    assert found.interval("tpot_s")[0] == found.tpot_s == found.outcome.least.tpot_s
+    assert found.interval("ttft_s", 0.99)[0] >= found.outcome.least.ttft_s
 
 
 def test_certain_efficiencies_leave_no_interval_of_time():
@@ -170,7 +178,8 @@ def test_one_unsure_efficiency_moves_the_time_that_depends_on_it():
     covariance[NAMES.index("mbu"), NAMES.index("mbu")] = (
         0.1**2
     )  # log standard deviation of the bandwidth share for weights
-    found = ask(efficiency=replace(FREE, covariance=covariance), workload=Workload(prompt_tokens=1))
+    half = replace(FREE, mbu=0.5, mbu_kv=0.5, covariance=covariance)
+    found = ask(efficiency=half, workload=Workload(prompt_tokens=1))
     low, high = found.interval("tpot_s", 0.9)
     assert math.log(high / low) == pytest.approx(2 * 1.6449 * 0.1, rel=0.01)
 

@@ -23,7 +23,7 @@ def ask(rate, *, design=DESIGN, prompt=512, output=128):
 
 @given(seconds, seconds, st.integers(1, 4000))
 def test_one_place_is_a_static_batch_of_one(step, own, output):
-    assert closed_loop_times(step, own, own, 1.0, output, 1.0) == static_times(step, own, output)
+    assert closed_loop_times(step, own, own, own, 1.0, output, 1.0) == static_times(step, own, output)
 
 
 def test_the_time_inside_and_the_number_inside_obey_little_s_law():

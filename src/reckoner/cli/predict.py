@@ -105,7 +105,10 @@ def _table(found: Prediction, level: float) -> None:
         out.print("requests arrive faster than the full batch serves them; the queue grows without end")
     out.print(asked["why"], highlight=False)
     evidence = asked["efficiency"]
-    out.print(f"efficiency: {evidence['source']}, {evidence['n']} measurements of like designs", highlight=False)
+    out.print(
+        f"{evidence['source']}; {evidence['n']} of them share device and engine ({evidence['novelty']})",
+        highlight=False,
+    )
 
 
 def _title(found: Prediction) -> str:

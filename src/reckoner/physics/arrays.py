@@ -21,6 +21,8 @@ def asfloats(value: ArrayLike) -> Floats:
     >>> asfloats(3), asfloats([1, 2])
     (3.0, array([1., 2.]))
     """
+    if type(value) is float:  # by far the commonest
+        return value
     if isinstance(value, (int, float)):
         return float(value)
     array = np.asarray(value, dtype=np.float64)
@@ -33,9 +35,9 @@ def maximum(a: Floats, b: Floats) -> Floats:
     >>> maximum(1.0, 2.0)
     2.0
     """
-    if isinstance(a, float) and isinstance(b, float):
+    if type(a) is float and type(b) is float:
         return a if a >= b else b
-    return np.maximum(a, b)
+    return asfloats(np.maximum(a, b))
 
 
 def minimum(a: Floats, b: Floats) -> Floats:
@@ -44,9 +46,9 @@ def minimum(a: Floats, b: Floats) -> Floats:
     >>> minimum(1.0, 2.0)
     1.0
     """
-    if isinstance(a, float) and isinstance(b, float):
+    if type(a) is float and type(b) is float:
         return a if a <= b else b
-    return np.minimum(a, b)
+    return asfloats(np.minimum(a, b))
 
 
 def where(condition: bool | NDArray[np.bool_], yes: Floats, no: Floats) -> Floats:
@@ -55,7 +57,7 @@ def where(condition: bool | NDArray[np.bool_], yes: Floats, no: Floats) -> Float
     >>> where(True, 1.0, 2.0)
     1.0
     """
-    if isinstance(condition, (bool, np.bool_)):
+    if condition is True or condition is False or isinstance(condition, np.bool_):
         return yes if condition else no
     return np.where(condition, yes, no)
 

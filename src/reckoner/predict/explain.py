@@ -18,6 +18,7 @@ from reckoner.predict.work import decode_work, prefill_work
 
 _ROOFLINE = "Williams et al. 2009, doi:10.1145/1498765.1498785"
 _MEGATRON = "Shoeybi et al. 2019, arXiv:1909.08053"
+_WORKSPACE = f"runtime + {_plan.ACTIVATION_COPIES:g} x 2 byte x d x min(T, {_plan.CHUNK_TOKENS:g}) / N"
 _NARROWER = ("fp8", "int8", "int4")  # formats tried where weights are too large, widest first
 _MOST_RANKS = 8  # devices of one server (assumption): more than these is another purchase, not a change of settings
 
@@ -86,15 +87,17 @@ def _terms(p: Prediction) -> Iterator[Term]:
     yield term("bandwidth share, weights", "η_w", e.mbu, "", "learned", learned)
     yield term("bandwidth share, cache", "η_kv", e.mbu_kv, "", "learned", learned)
     yield term("peak share, decode", "η_d", e.mfu_decode, "", "learned", learned)
-    yield term("peak share, prefill", "η_p", e.mfu, "", "learned", learned)
+    yield term("peak share, prefill", "η_p", o.factors.first.mfu, "", "learned", learned)
     yield from _pass("step", o.step, "t_d", "W / (η_w N β)", "F / (η_d N π)", "B")
     yield term(
         "operations of a prefill", "F_p", own.flops, "FLOP", "T (2 P_a) + 2 L H d_h S (S + 1)",
         "physics.transformer.attended_pairs",
     )  # fmt: skip
     yield from _pass("prefill", o.own, "t_p", "W / (η_w N β)", "F_p / (η_p N π)", "T")
-    yield term("time per output token", "TPOT", p.tpot_s, "s", _tpot_formula(design), "predict.plan")
-    yield term("time to first token", "TTFT", p.ttft_s, "s", _ttft_formula(design), "predict.combine")
+    yield term("factor on gaps", "w_d", o.factors.tpot, "", "learned", learned)
+    yield term("factor on the first token", "w_p", o.factors.ttft, "", "learned", learned)
+    yield term("time per output token", "TPOT", p.tpot_s, "s", _tpot_formula(p), "predict.serving")
+    yield term("time to first token", "TTFT", p.ttft_s, "s", _ttft_formula(p), "predict.serving")
     yield term("request", "E2E", p.e2e_s, "s", "TTFT + (n - 1) TPOT", "definition")
     yield term("requests", "X", p.requests_per_s, "req/s", "B replicas / E2E", "Little 1961, doi:10.1287/opre.9.3.383")
     yield term("output tokens", "X n", p.output_tokens_per_s, "tok/s", "X n", "definition")
@@ -104,18 +107,11 @@ def _terms(p: Prediction) -> Iterator[Term]:
         "cache a device", "M_kv", memory.kv, "B", "B k ⌈(prompt + n) / 16⌉ 16 copies / (N pp)",
         "Kwon et al. 2023, arXiv:2309.06180",
     )  # fmt: skip
-    yield term(
-        "activations a device", "M_a", memory.activations, "B",
-        f"{_plan.ACTIVATION_COPIES:g} x 2 byte x d x min(T, {_plan.CHUNK_TOKENS:g}) / N", "assumption",
-    )  # fmt: skip
-    yield term("runtime a device", "M_r", memory.runtime, "B", "by device class", "assumption")
-    yield term("memory a device", "M", p.memory_bytes, "B", "M_w + M_kv + M_a + M_r", "definition")
+    yield term("workspace a device", "M_x", memory.workspace, "B", _WORKSPACE, "assumption")
+    yield term("memory a device", "M", p.memory_bytes, "B", "M_w + M_kv + M_x", "definition")
     if p.j_per_token is not None:
         yield term("share of the limits in use", "u", o.busy, "", "time at the printed limits / time", "definition")
-        yield term(
-            "energy of an output token", "E", p.j_per_token, "J", "devices (P_0 + (P_max - P_0) u) / (X n)",
-            "Fan et al. 2007, doi:10.1145/1250662.1250665",
-        )  # fmt: skip
+        yield term("energy of an output token", "E", p.j_per_token, "J", *_power(p))
 
 
 def _pass(what: str, parts: Parts, symbol: str, weights: str, compute: str, tokens: str) -> Iterator[Term]:
@@ -137,12 +133,24 @@ def _pass(what: str, parts: Parts, symbol: str, weights: str, compute: str, toke
         yield Term(name=name, symbol=sign, value=value, unit="s", formula=formula, source=source)
 
 
-def _tpot_formula(design: Design) -> str:
-    return "t_d" if design.serving.scheduler == "static" else "t_d + (1 - 1/B) t_p(B) / n"
+def _tpot_formula(p: Prediction) -> str:
+    if np.any(p.workload.requests_per_s):
+        return "w_d t_d / (1 - λ t_p)"
+    return "w_d t_d" if p.design.serving.scheduler == "static" else "w_d (t_d + (1 - 1/B) t_p(B) / n)"
 
 
-def _ttft_formula(design: Design) -> str:
-    return "t_p(B)" if design.serving.scheduler == "static" else "t_p + t_d / 2 + queue of other prefills"
+def _ttft_formula(p: Prediction) -> str:
+    if np.any(p.workload.requests_per_s):
+        return "w_p t_p + t_d / 2 + M/D/1 queue of prefills"
+    if p.design.serving.scheduler == "static":
+        return "w_p t_p(B)"
+    return "w_p (t_p + t_d / 2 + queue of other prefills), B > 1"
+
+
+def _power(p: Prediction) -> tuple[str, str]:
+    if p.given is None:
+        return f"devices x {_plan.POWER_SHARE:g} P_max x learned / (X n)", p.efficiency.source
+    return "devices (P_0 + (P_max - P_0) u) / (X n)", "Fan et al. 2007, doi:10.1145/1250662.1250665"
 
 
 def sentence(prediction: Prediction) -> str:

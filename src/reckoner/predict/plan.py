@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,11 +12,16 @@ from reckoner.physics import energy
 from reckoner.physics.arrays import Floats, maximum, minimum, where
 from reckoner.physics.kvcache import round_to_blocks
 from reckoner.physics.parallel import transfer_s
+from reckoner.predict import deployment, quantities
 from reckoner.predict.combine import Parts, decode_parts, prefill_parts
-from reckoner.predict.efficiency import Efficiency
-from reckoner.predict.serving import Times, closed_loop_times, open_loop_times, static_times
+from reckoner.predict.deployment import Deployment, Factors, Point, features
+from reckoner.predict.efficiency import PRIOR, Efficiency
+from reckoner.predict.serving import Times, closed_loop_times, open_loop_times, scaled, static_times
 from reckoner.predict.terms import ACTIVATION_BYTES, HOP_S, Limits, Terms, Work, terms
 from reckoner.predict.work import Shape, decode_work, kv_copies, prefill_work, sequence_bytes, shape_of
+
+POWER_SHARE = quantities._POWER_SHARE
+"""Unit of the learned effect on power."""
 
 CHUNK_TOKENS = 8192.0
 """Tokens that an engine passes at once: vLLM's max_num_batched_tokens on large GPUs (docs.vllm.ai, 2026-11-20)."""
@@ -50,20 +56,20 @@ class Memory(NamedTuple):
 
     weights: Floats
     kv: Floats
-    activations: Floats
-    runtime: Floats
+    workspace: Floats
     flash: Floats
 
     @property
     def total(self) -> Floats:
         """All but flash."""
-        return self.weights + self.kv + self.activations + self.runtime
+        return self.weights + self.kv + self.workspace
 
 
 class Outcome(NamedTuple):
     """All that is computed for a question: a decode step, one prompt's prefill, all the batch's prompts' prefills.
 
-    ``batch`` is what was asked for, or the mean number inside that an open loop leads to.
+    ``batch`` is what was asked for, or the mean number inside that an open loop leads to. ``least`` are the times at
+    the printed limits, which no deployment beats.
     """
 
     batch: Floats
@@ -71,10 +77,12 @@ class Outcome(NamedTuple):
     own: Parts
     whole: Parts
     times: Times
+    least: Times
     requests_per_s: Floats
     memory: Memory
     busy: Floats
     j_per_token: Floats | None
+    factors: Factors
 
 
 def numbers_of(design: Design, workload: Workload) -> Numbers:
@@ -90,9 +98,9 @@ def shared_batch(batch: Floats, pp: Floats) -> Floats:
     return maximum(batch / pp, 1.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Plan:
-    """The numbers of a design that no axis changes."""
+    """The numbers of a design that no axis changes; what was learned about it is looked up when first needed."""
 
     design: Design
     shape: Shape
@@ -104,31 +112,69 @@ class Plan:
     tdp_w: float | None
     static: bool
     in_flash: bool
+    _deployment: Deployment | None = None
 
-    def outcome(self, numbers: Numbers, efficiency: Efficiency) -> Outcome:
-        """Compute every metric; what broadcasts in, broadcasts out."""
+    @property
+    def deployment(self) -> Deployment:
+        """What was learned about designs like this one."""
+        if self._deployment is None:
+            self._deployment = deployment.deployment_of(self.design)
+        return self._deployment
+
+    def factors(self, x: Mapping[str, Floats], given: Efficiency | None = None) -> Factors:
+        """Efficiencies and factors that were learned, at these features; or those given, and nothing besides."""
+        if given is None and not deployment.is_learned():
+            given = PRIOR
+        if given is not None:
+            return Factors(given, given, 1.0, 1.0, None)
+        return self.deployment.factors(x)
+
+    def outcome(self, numbers: Numbers, given: Efficiency | None = None) -> Outcome:
+        """Compute every metric; what broadcasts in, broadcasts out.
+
+        Parameters
+        ----------
+        numbers : Numbers
+            Where.
+        given : Efficiency, optional
+            In place of what was learned; quantities then follow from the terms alone.
+        """
         _, _, pp, _, replicas, prompt, output, arrivals, hit = numbers
+        x = features(point_of(numbers))
+        factors = self.factors(x, given)
+        efficiency = factors.efficiency
         limits = self._limits(numbers)
         prefix = prompt * hit
         own_terms = self._terms(prefill_work(self.shape, 1.0, prompt - prefix, prefix), limits, pp)
-        own = prefill_parts(own_terms, efficiency)
-        closed = isinstance(arrivals, float) and arrivals == 0.0
+        own = prefill_parts(own_terms, factors.first)
         batch, opened = numbers.batch, None
-        if not closed:
-            opened, batch = self._open_loop(numbers, efficiency, limits, own)
+        active: Floats = 1.0  # share of time in which anything runs
+        if not (isinstance(arrivals, float) and arrivals == 0.0):
+            opened, inside = self._open_loop(numbers, factors, limits, own_terms)
+            batch, active = where(arrivals > 0.0, maximum(inside, 1.0), batch), minimum(inside, 1.0)
         step_terms = self._step_terms(numbers, limits, batch)
         step = decode_parts(step_terms, efficiency)
         whole_terms, whole = own_terms, own
         alone = isinstance(batch, float) and batch == 1.0
         if not alone:
             whole_terms = self._terms(prefill_work(self.shape, batch, prompt - prefix, prefix), limits, pp)
-            whole = prefill_parts(whole_terms, efficiency)
+            whole = prefill_parts(whole_terms, factors.first)
         if self.static or alone:
-            times = static_times(step.total_s, whole.total_s, output)
+            seen = static_times(step.total_s, whole.total_s, output)
         else:
             # The launches of a prefill are shared with the decode step that it rides on.
-            all_s = (whole.total_s - whole.layers_s) / pp
-            times = closed_loop_times(step.total_s, own.total_s, all_s, batch, output, efficiency.queue)
+            riding = whole if factors.first is efficiency else prefill_parts(whole_terms, efficiency)
+            seen = closed_loop_times(
+                step.total_s,
+                own.total_s,
+                (whole.total_s - whole.layers_s) / pp,
+                (riding.total_s - riding.layers_s) / pp,
+                batch,
+                output,
+                factors.first.queue,
+            )
+        least = static_times(_limit_s(step_terms), _limit_s(own_terms), output)
+        times = scaled(seen, factors.ttft, factors.tpot, least, output)
         rate = batch / times.e2e_s  # of one replica, Little's law
         if opened is not None:
             rate = where((arrivals > 0.0) & (opened.e2e_s < math.inf), arrivals / replicas, rate)
@@ -136,29 +182,21 @@ class Plan:
         # What the printed limits would take for a request, times the requests.
         busy = minimum(rate / batch * (_limit_s(whole_terms) / pp + output * _limit_s(step_terms)), 1.0)
         requests_per_s = rate * replicas
+        j_per_token = None
+        if self.tdp_w is not None:
+            if factors.energy is not None:
+                nominal_w = POWER_SHARE * self.tdp_w * factors.energy * self.deployment.power(x, step_terms)
+                each_w = self.idle_w + maximum(nominal_w - self.idle_w, 0.0) * active
+            else:
+                each_w = energy.power_w(self.idle_w, self.tdp_w, busy)
+            devices = numbers.tp * pp * replicas
+            j_per_token = energy.joules_per_token(each_w * devices, requests_per_s * output)
         return Outcome(
-            batch,
-            step, own, whole, times, requests_per_s, self.memory(numbers), busy,
-            self._energy(numbers, busy, requests_per_s * output),
-        )  # fmt: skip
-
-    def _step_terms(self, numbers: Numbers, limits: Limits, batch: Floats) -> Terms:
-        context = numbers.prompt_tokens + 0.5 * numbers.output_tokens
-        return self._terms(decode_work(self.shape, shared_batch(batch, numbers.pp), context), limits, numbers.pp)
-
-    def _open_loop(self, numbers: Numbers, efficiency: Efficiency, limits: Limits, own: Parts) -> tuple[Times, Floats]:
-        """Times under random arrivals, and the batch that they lead to (the one asked for where none arrive)."""
-
-        def step_s(batch: Floats) -> Floats:
-            return decode_parts(self._step_terms(numbers, limits, batch), efficiency).total_s
-
-        arrivals = numbers.requests_per_s / numbers.replicas
-        work_s = (own.total_s - own.layers_s) / numbers.pp
-        times, inside = open_loop_times(step_s, own.total_s, work_s, arrivals, numbers.batch, numbers.output_tokens)
-        return times, where(arrivals > 0.0, maximum(inside, 1.0), numbers.batch)
+            batch, step, own, whole, times, least, requests_per_s, self.memory(numbers), busy, j_per_token, factors
+        )
 
     def memory(self, numbers: Numbers) -> Memory:
-        """Bytes on each device."""
+        """Bytes on each device that the design cannot do without."""
         batch, tp, pp, _, _, prompt, output, _, _ = numbers
         shape, split = self.shape, tp * pp
         sequence = sequence_bytes(shape, round_to_blocks(prompt + output))
@@ -167,10 +205,25 @@ class Plan:
         return Memory(
             0.0 * weights if self.in_flash else weights,
             batch * sequence * kv_copies(shape.kv_heads, tp) / split,
-            ACTIVATION_COPIES * ACTIVATION_BYTES * shape.hidden * tokens / tp,
-            self.runtime_bytes,
+            self.runtime_bytes + ACTIVATION_COPIES * ACTIVATION_BYTES * shape.hidden * tokens / tp,
             weights if self.in_flash else 0.0 * weights,
         )
+
+    def _step_terms(self, numbers: Numbers, limits: Limits, batch: Floats) -> Terms:
+        context = numbers.prompt_tokens + 0.5 * numbers.output_tokens
+        return self._terms(decode_work(self.shape, shared_batch(batch, numbers.pp), context), limits, numbers.pp)
+
+    def _open_loop(self, numbers: Numbers, factors: Factors, limits: Limits, own_terms: Terms) -> tuple[Times, Floats]:
+        """Times under random arrivals, and the mean number inside."""
+
+        def step_s(batch: Floats) -> Floats:
+            return decode_parts(self._step_terms(numbers, limits, batch), factors.efficiency).total_s * factors.tpot
+
+        arrivals = numbers.requests_per_s / numbers.replicas
+        riding = prefill_parts(own_terms, factors.efficiency)
+        work_s = (riding.total_s - riding.layers_s) / numbers.pp * factors.tpot
+        own_s = prefill_parts(own_terms, factors.first).total_s * factors.ttft
+        return open_loop_times(step_s, own_s, work_s, arrivals, numbers.batch, numbers.output_tokens)
 
     def _limits(self, numbers: Numbers) -> Limits:
         return Limits(
@@ -194,12 +247,6 @@ class Plan:
             layers_s=found.layers_s,
             link_s=found.link_s + (pp - 1.0) * hop_s,
         )
-
-    def _energy(self, numbers: Numbers, busy: Floats, tokens_per_s: Floats) -> Floats | None:
-        if self.tdp_w is None:
-            return None
-        each_w = energy.power_w(self.idle_w, self.tdp_w, busy)
-        return energy.joules_per_token(each_w * (numbers.tp * numbers.pp * numbers.replicas), tokens_per_s)
 
 
 def prepare(design: Design) -> Plan:
@@ -235,6 +282,12 @@ def prepare(design: Design) -> Plan:
 
 _KEPT = 256
 _PLANS: dict[int, Plan] = {}
+
+
+def point_of(numbers: Numbers) -> Point:
+    """Numbers that learned slopes act on."""
+    n = numbers
+    return Point(n.batch, n.tp, n.pp, n.ep, n.prompt_tokens, n.output_tokens)
 
 
 def _limit_s(terms_: Terms) -> Floats:

@@ -32,7 +32,13 @@ def static_times(step_s: Floats, whole_s: Floats, output_tokens: Floats) -> Time
 
 
 def closed_loop_times(
-    step_s: Floats, own_s: Floats, all_s: Floats, batch: Floats, output_tokens: Floats, queue: Floats
+    step_s: Floats,
+    own_s: Floats,
+    waited_s: Floats,
+    riding_s: Floats,
+    batch: Floats,
+    output_tokens: Floats,
+    queue: Floats,
 ) -> Times:
     """Times where each place of the batch gets a new request as soon as it is free.
 
@@ -40,8 +46,9 @@ def closed_loop_times(
     ----------
     step_s, own_s : (...) float
         Decode step, and prefill of one prompt alone. [s]
-    all_s : (...) float
-        Prefills of all the batch's prompts; those of the others hold up each request once in its lifetime. [s]
+    waited_s, riding_s : (...) float
+        Prefills of all the batch's prompts, as far as a first token waits for them, and as far as decode steps carry
+        them; those of the other places hold up each request once in its lifetime. [s]
     batch, output_tokens : (...) float
         Places, and tokens of an answer.
     queue : (...) float
@@ -52,10 +59,17 @@ def closed_loop_times(
     Times
         For one place, those of a static batch of one.
     """
-    others_s = all_s * (1.0 - 1.0 / batch)
-    tpot_s = step_s + others_s / output_tokens
+    others = 1.0 - 1.0 / batch
+    tpot_s = step_s + others * riding_s / output_tokens
     # A lone client finds no step running.
-    ttft_s = where(batch > 1.0, closed_loop_ttft_s(own_s, step_s, others_s, output_tokens, queue), own_s)
+    ttft_s = where(batch > 1.0, closed_loop_ttft_s(own_s, step_s, others * waited_s, output_tokens, queue), own_s)
+    return Times(ttft_s, tpot_s, ttft_s + (output_tokens - 1.0) * tpot_s)
+
+
+def scaled(times: Times, ttft: Floats, tpot: Floats, least: Times, output_tokens: Floats) -> Times:
+    """Times with learned factors on the first token and on the gaps, never below those at the printed limits."""
+    ttft_s = maximum(times.ttft_s * ttft, least.ttft_s)
+    tpot_s = maximum(times.tpot_s * tpot, least.tpot_s)
     return Times(ttft_s, tpot_s, ttft_s + (output_tokens - 1.0) * tpot_s)
 
 

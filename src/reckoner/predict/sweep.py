@@ -21,7 +21,7 @@ from reckoner.catalogue.device import Device
 from reckoner.catalogue.model import Model
 from reckoner.design import Design, Workload
 from reckoner.errors import InputError, MissingExtraError, UnknownNameError
-from reckoner.predict.efficiency import PRIOR, Efficiency
+from reckoner.predict.efficiency import Efficiency
 from reckoner.predict.plan import Numbers, Plan, numbers_of, prepare
 from reckoner.predict.prediction import fits, metrics_of
 
@@ -29,6 +29,7 @@ NOUNS = ("model", "device", "weights", "kv", "compute", "engine", "engine_versio
 SERVING_NUMBERS = ("batch", "tp", "pp", "ep", "replicas")
 WORKLOAD_NUMBERS = ("prompt_tokens", "output_tokens", "requests_per_s", "prefix_hit")
 _PIECE = 1 << 16  # designs a piece: fastest of 2^12 ... 2^18 on a server core (benchmarks/bench_predict.py)
+_KEPT_BY_ALLOCATOR = 1 << 21  # 16 MiB of float64, above any temporary and below glibc's largest threshold of 32 MiB
 _COMPARED = 2048  # rows sorted into a Pareto front at once
 
 Piece = tuple[slice, ...]
@@ -220,15 +221,16 @@ def sweep(
     asked = replace(around, **{name: opened[name] for name in numeric if name in WORKLOAD_NUMBERS})
     chosen = list(product(*(resolved[name] for name in nouns)))
     grids: dict[str, NDArray[Any]] = {}
+    np.empty(_KEPT_BY_ALLOCATOR)  # freed at once: from then on glibc keeps temporaries instead of unmapping each one
     for place, values in enumerate(chosen):
         varied = _vary(design, dict(zip(nouns, values, strict=True)), served)
         plan = prepare(varied)
         numbers = numbers_of(varied, asked)
         for piece in pieces(shape, _PIECE):
             cut = Numbers(*(_cut(value, piece) for value in numbers))
-            for name, found in _metrics(plan, cut, efficiency if efficiency is not None else PRIOR).items():
+            for name, found in _metrics(plan, cut, efficiency).items():
                 if name not in grids:
-                    grids[name] = np.full((len(chosen), *shape), False if name == "fits" else np.nan)
+                    grids[name] = np.empty((len(chosen), *shape), dtype=bool if name == "fits" else np.float64)
                 grids[name][(slice(place, place + 1), *piece)] = found
     looped = [*nouns, *numeric]
     turn = [looped.index(name) for name in resolved]  # back to the caller's order of axes
@@ -302,7 +304,7 @@ def _cut(value: Any, piece: Piece) -> Any:
     return value[tuple(part if length > 1 else slice(None) for part, length in zip(piece, value.shape, strict=True))]
 
 
-def _metrics(plan: Plan, numbers: Numbers, efficiency: Efficiency) -> dict[str, Any]:
+def _metrics(plan: Plan, numbers: Numbers, efficiency: Efficiency | None) -> dict[str, Any]:
     outcome = plan.outcome(numbers, efficiency)
     found: dict[str, Any] = {**metrics_of(outcome, numbers)}
     found["fits"] = fits(plan.design, outcome.memory)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from reckoner.catalogue.model import Attention, Model
@@ -30,8 +29,8 @@ class Shape:
         Operations of all such layers for one pair of query and key, in a decode step. [FLOP]
     prefill_pair_flops : (...) float
         As ``pair_flops`` in a prefill; it differs for latent attention, which expands its keys there. [FLOP]
-    window : (...) float
-        Tokens that windowed layers see; infinite where there are none.
+    window : (...) float, optional
+        Tokens that windowed layers see; None where there are none.
     state_bytes : (...) float
         Recurrent state of one sequence, read and written by each step. [byte]
     expert_bytes : (...) float
@@ -51,7 +50,7 @@ class Shape:
     prefill_pair_flops: Floats
     windowed_kv_bytes_per_token: Floats = 0.0
     windowed_pair_flops: Floats = 0.0
-    window: Floats = math.inf
+    window: Floats | None = None
     state_bytes: Floats = 0.0
     expert_bytes: Floats = 0.0
     n_experts: Floats = 1.0
@@ -84,7 +83,7 @@ def shape_of(model: Model, weight_bytes_each: float, kv_bytes_each: float) -> Sh
         hidden=float(model.hidden),
         kv_bytes_per_token=model.full_kv_elements_per_token * kv_bytes_each,
         windowed_kv_bytes_per_token=model.windowed_kv_elements_per_token * kv_bytes_each,
-        window=math.inf if model.window is None else float(model.window),
+        window=None if model.window is None else float(model.window),
         pair_flops=sum(_pair_flops(group, model, absorbed=True) for group in full),
         prefill_pair_flops=sum(_pair_flops(group, model, absorbed=False) for group in full),
         windowed_pair_flops=sum(_pair_flops(group, model, absorbed=False) for group in windowed),
@@ -127,9 +126,12 @@ def decode_work(shape: Shape, batch: Floats, context: Floats) -> Work:
     Work
         Shapes broadcast.
     """
-    near = kept_tokens(context, shape.window)
-    kv = shape.kv_bytes_per_token * context + shape.windowed_kv_bytes_per_token * near
-    pairs = shape.pair_flops * context + shape.windowed_pair_flops * near
+    kv = shape.kv_bytes_per_token * context
+    pairs = shape.pair_flops * context
+    if shape.window is not None:
+        near = kept_tokens(context, shape.window)
+        kv = kv + shape.windowed_kv_bytes_per_token * near
+        pairs = pairs + shape.windowed_pair_flops * near
     return Work(
         weight_bytes=read_weight_bytes(shape, batch),
         kv_bytes=batch * (kv + 2.0 * shape.state_bytes),
@@ -148,10 +150,12 @@ def prefill_work(shape: Shape, prompts: Floats, tokens: Floats, prefix: Floats =
     Work
         Shapes broadcast.
     """
-    near = attended_pairs(tokens, prefix, shape.window)
-    pairs = shape.prefill_pair_flops * attended_pairs(tokens, prefix) + shape.windowed_pair_flops * near
+    pairs = shape.prefill_pair_flops * attended_pairs(tokens, prefix)
+    cached = shape.kv_bytes_per_token * prefix
     total = prompts * tokens
-    cached = shape.kv_bytes_per_token * prefix + shape.windowed_kv_bytes_per_token * kept_tokens(prefix, shape.window)
+    if shape.window is not None:
+        pairs = pairs + shape.windowed_pair_flops * attended_pairs(tokens, prefix, shape.window)
+        cached = cached + shape.windowed_kv_bytes_per_token * kept_tokens(prefix, shape.window)
     return Work(
         weight_bytes=read_weight_bytes(shape, total),
         kv_bytes=prompts * cached,
@@ -164,5 +168,7 @@ def prefill_work(shape: Shape, prompts: Floats, tokens: Floats, prefix: Floats =
 
 def sequence_bytes(shape: Shape, tokens: Floats) -> Floats:
     """Bytes of cache and state that one sequence of ``tokens`` tokens keeps."""
-    near = kept_tokens(tokens, shape.window)
-    return shape.kv_bytes_per_token * tokens + shape.windowed_kv_bytes_per_token * near + shape.state_bytes
+    held = shape.kv_bytes_per_token * tokens + shape.state_bytes
+    if shape.window is None:
+        return held
+    return held + shape.windowed_kv_bytes_per_token * kept_tokens(tokens, shape.window)
