@@ -21,7 +21,12 @@ SAMPLES = Path(__file__).parents[1] / "golden" / "samples"
             Request("fake", 64, 16, 0.23222565400010353, 0.04758932000004279),
         ),
         ("vllm_rs_bench_0.33_detailed.json", "vllm", 6, Request("fake", 63, 16, 0.213650948, 0.038583024)),
-        ("guidellm_0.8.1_cut.json", "guidellm", 2, Request("fake", 65, 16, 0.23343133926391602, 0.05853772163391113)),
+        (
+            "guidellm_0.8.1_cut.json",
+            "guidellm",
+            2,
+            Request("fake", 65, 16, 0.23343133926391602, 0.05853772163391113, 1795215360.5095572),
+        ),
     ],
 )
 def test_a_real_result_file_gives_its_requests(file, form, count, first):
@@ -37,7 +42,7 @@ def test_a_real_result_file_gives_its_requests(file, form, count, first):
             "aiperf_profile_export_first3.jsonl",
             "aiperf",
             3,
-            Request("m", 64, 16, pytest.approx(0.287122132), pytest.approx(0.09465792)),
+            Request("m", 64, 16, pytest.approx(0.287122132), pytest.approx(0.09465792), 1795215366.2515683),
         ),
         (
             "llmperf_individual_first5.json",
@@ -100,8 +105,10 @@ def test_spans_with_token_usage_are_requests_and_failed_ones_are_left_out(tmp_pa
     log = read_log(tmp_path / "spans.jsonl")
 
     assert (log.form, log.left_out) == ("otel", 4)
-    once = (Request("llama", 12, 8, 1.5), Request("llama-3.1", 12, 8, 1.5), Request("llama", 3, 4, 1.5))
-    assert log.requests == once * 2
+    once = [
+        Request(*told, 1.5, None, 1795215366.5) for told in (("llama", 12, 8), ("llama-3.1", 12, 8), ("llama", 3, 4))
+    ]
+    assert log.requests == tuple(once * 2)
 
 
 def test_litellm_is_timed_from_start_to_end_and_never_by_response_time(tmp_path):
@@ -131,7 +138,8 @@ def test_litellm_is_timed_from_start_to_end_and_never_by_response_time(tmp_path)
     log = read_log(tmp_path / "spend.json")
 
     assert (log.form, log.left_out) == ("litellm", 2)
-    assert log.requests == (Request("gpt", 10, 90, 3.0, 0.25), Request("gpt", 10, 90, 1.5))
+    assert [one[:5] for one in log.requests] == [("gpt", 10, 90, 3.0, 0.25), ("gpt", 10, 90, 1.5, None)]
+    assert [one.finished_at for one in log.requests] == [1003.0, 1795168802.0]
 
 
 def test_langfuse_generations_are_requests(tmp_path):
@@ -155,7 +163,13 @@ def test_langfuse_generations_are_requests(tmp_path):
     log = read_log(tmp_path / "observations.jsonl")
 
     assert (log.form, log.left_out) == ("langfuse", 1)
-    assert log.requests == (Request("claude", 100, 50, 4.5, 0.5), Request("claude", 1, 2, 4.5, 0.5))
+    assert [one[:5] for one in log.requests] == [("claude", 100, 50, 4.5, 0.5), ("claude", 1, 2, 4.5, 0.5)]
+
+
+def test_requests_come_in_the_order_in_which_they_were_finished(tmp_path):
+    spans = [span(), span(startTimeUnixNano="1795215360000000000", endTimeUnixNano="1795215361000000000")]
+    (tmp_path / "spans.json").write_text(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}))
+    assert [one.e2e_s for one in read_log(tmp_path / "spans.json").requests] == [1.0, 1.5]
 
 
 def test_the_seeds_records_are_read(tmp_path):

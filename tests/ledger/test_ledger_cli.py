@@ -75,6 +75,8 @@ def test_a_log_of_another_tool_is_recorded_and_fitted(reckoner):
     log = str(SAMPLES / "vllm_bench_serve_0.32_detailed.json")
     assert reckoner("record", "log", log, "--json")[0]["recorded"] == 6
     assert reckoner("calibrate", "--json")["learned"] == 6
+    with pytest.raises(InputError, match="in the ledger already"):
+        reckoner("record", "log", log)
     (row,) = reckoner("fit", log, "--json")["models"]
     assert (row["model"], row["n"]) == ("fake", 6)
     assert "fake" in reckoner("fit", log)

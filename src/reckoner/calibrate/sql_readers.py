@@ -26,6 +26,7 @@ class Request(NamedTuple):
     completion_tokens: int
     e2e_s: float
     ttft_s: float | None = None
+    finished_at: float | None = None  # seconds since 1970
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,8 @@ def read_log(path: str | Path, *, form: str | None = None, model: str | None = N
         if not name:
             raise InputError(f"{source} names no model; give one with --model")
         requests.append(found._replace(model=name))
+    if all(found.finished_at is not None for found in requests):
+        requests.sort(key=lambda found: found.finished_at or 0.0)  # an outcome can be learned from once it is there
     return Log(form=form, requests=tuple(requests), left_out=left_out)
 
 
@@ -121,7 +124,9 @@ def _documents(source: Path) -> list[Any]:
 Rows = Iterator[Request | None]
 
 
-def _made(model: Any, prompt: Any, completion: Any, seconds: Any, ttft: Any = None) -> Request | None:
+def _made(
+    model: Any, prompt: Any, completion: Any, seconds: Any, ttft: Any = None, finished_at: float | None = None
+) -> Request | None:
     """Request of figures that are there and possible; None otherwise."""
     if not (isinstance(prompt, int) and isinstance(completion, int) and isinstance(seconds, (int, float))):
         return None
@@ -133,6 +138,7 @@ def _made(model: Any, prompt: Any, completion: Any, seconds: Any, ttft: Any = No
         completion,
         float(seconds),
         float(ttft) if isinstance(ttft, (int, float)) and ttft > 0 else None,
+        finished_at,
     )
 
 
@@ -165,6 +171,7 @@ def _guidellm(documents: Iterable[Any]) -> Rows:
                         one.get("output_tokens"),
                         one.get("request_latency"),
                         None if ttft is None else ttft / 1e3,
+                        one.get("request_end_time"),
                     )
 
 
@@ -182,6 +189,7 @@ def _aiperf(documents: Iterable[Any]) -> Rows:
             _value(metrics.get("output_sequence_length")),
             seconds,
             None if first is None else _in_seconds(first),
+            told["metadata"]["request_end_ns"] / 1e9,
         )
 
 
@@ -216,7 +224,8 @@ def _otel(documents: Iterable[Any]) -> Rows:
                         continue
                     seconds = (int(span["endTimeUnixNano"]) - int(span["startTimeUnixNano"])) / 1e9
                     model = values.get("gen_ai.response.model") or values.get("gen_ai.request.model")
-                    yield _made(model, prompt, completion, seconds, values.get("gen_ai.latency.time_to_first_token"))
+                    first, end = values.get("gen_ai.latency.time_to_first_token"), int(span["endTimeUnixNano"]) / 1e9
+                    yield _made(model, prompt, completion, seconds, first, end)
 
 
 def _litellm(documents: Iterable[Any]) -> Rows:
@@ -233,6 +242,7 @@ def _litellm(documents: Iterable[Any]) -> Rows:
             told.get("completion_tokens"),
             _moment(told["endTime"]) - start,
             None if first is None else _moment(first) - start,
+            _moment(told["endTime"]),
         )
 
 
@@ -251,6 +261,7 @@ def _langfuse(documents: Iterable[Any]) -> Rows:
             usage.get("output"),
             _moment(told["endTime"]) - start,
             None if first is None else _moment(first) - start,
+            _moment(told["endTime"]),
         )
 
 

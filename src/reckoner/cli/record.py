@@ -141,6 +141,7 @@ def log(files: tuple[Path, ...], form: str | None, model: str | None, url: str, 
       reckoner record log spans.jsonl --format otel
     """  # noqa: D301 - click reads the backspace as "keep these lines"
     from reckoner.calibrate.sql_readers import read_log
+    from reckoner.errors import InputError
     from reckoner.files import sha256_file
     from reckoner.ledger import request as finished
 
@@ -151,6 +152,8 @@ def log(files: tuple[Path, ...], form: str | None, model: str | None, url: str, 
         so_far = 0
         for path, found in logs:
             digest = sha256_file(path)[:12]
+            if any(ledger.entries(subject=f"{digest}/0", newest=1)):
+                raise InputError(f"{path} is in the ledger already; nothing was recorded twice")
             for start in range(0, len(found.requests), _BATCH):
                 entries = [
                     finished(
@@ -160,6 +163,7 @@ def log(files: tuple[Path, ...], form: str | None, model: str | None, url: str, 
                         completion_tokens=one.completion_tokens,
                         e2e_s=one.e2e_s,
                         source=path.name,
+                        **_finished(one.finished_at),
                     )
                     for i, one in enumerate(found.requests[start : start + _BATCH])
                 ]
@@ -173,6 +177,13 @@ def log(files: tuple[Path, ...], form: str | None, model: str | None, url: str, 
         return
     for row in told:
         click.echo(f"{row['recorded']} requests from {row['file']} ({row['form']}), {row['left_out']} left out")
+
+
+def _finished(at: float | None) -> dict[str, str]:
+    """When a request of a log was finished, for the ledger itself only knows when it was told."""
+    from datetime import UTC, datetime
+
+    return {} if at is None else {"finished_at": datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
 
 
 def _new_id() -> str:

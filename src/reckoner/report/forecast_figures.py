@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from reckoner.errors import InputError
 from reckoner.report.chart import Annotation, Chart, Series, table_of
@@ -32,14 +33,15 @@ class HourScore:
 
 def drift_chart(hours: Mapping[str, Sequence[HourScore]]) -> Chart:
     """Chart of the bias in each hour: a step away from zero is a change that was not yet learned."""
-    _refuse_empty(hours)
+    first = _first(hours)
+    title = f"hours since {first}:00 UTC"
     series = []
     for predictor in sorted(hours):
         rows = hours[predictor]
         series.append(
             Series(
                 name=predictor,
-                x=tuple(row.hour for row in rows),
+                x=tuple(_hours(first, row.hour) for row in rows),
                 y=tuple(100 * row.bias for row in rows),
                 style="line+dots",
             )
@@ -47,21 +49,22 @@ def drift_chart(hours: Mapping[str, Sequence[HourScore]]) -> Chart:
     return Chart(
         name="drift",
         title="Bias of forecasts by hour",
-        x_title="hour (UTC)",
+        x_title=title,
         y_title="bias [% of outcome]",
         series=tuple(series),
         caption=(
             "Mean signed error of each predictor's forecasts by hour of the outcome; above zero the forecasts were too "
             "high. A step that decays is a change that was learned."
         ),
-        table=table_of("hour (UTC)", series),
+        table=table_of(title, series),
         annotations=(Annotation(text="no bias", y=0.0),),
     )
 
 
 def coverage_chart(hours: Mapping[str, Sequence[HourScore]], *, level: float) -> Chart:
     """Chart of the share of outcomes inside their interval in each hour, against the level that was promised."""
-    _refuse_empty(hours)
+    first = _first(hours)
+    title = f"hours since {first}:00 UTC"
     series = []
     for predictor in sorted(hours):
         rows = [row for row in hours[predictor] if row.coverage is not None]
@@ -69,7 +72,7 @@ def coverage_chart(hours: Mapping[str, Sequence[HourScore]], *, level: float) ->
             series.append(
                 Series(
                     name=predictor,
-                    x=tuple(row.hour for row in rows),
+                    x=tuple(_hours(first, row.hour) for row in rows),
                     y=tuple(None if row.coverage is None else 100 * row.coverage for row in rows),
                     style="line+dots",
                 )
@@ -79,19 +82,25 @@ def coverage_chart(hours: Mapping[str, Sequence[HourScore]], *, level: float) ->
     return Chart(
         name="coverage",
         title="Outcomes inside their interval by hour",
-        x_title="hour (UTC)",
+        x_title=title,
         y_title="inside [% of outcomes]",
         series=tuple(series),
         caption=(
             f"Share of outcomes inside the interval that was forecast, by hour, against the promised {100 * level:g}%. "
             "Below the line the intervals were too narrow, above it wider than they had to be."
         ),
-        table=table_of("hour (UTC)", series),
+        table=table_of(title, series),
         annotations=(Annotation(text=f"promised {100 * level:g}%", y=100 * level),),
         y_range=(0.0, 105.0),
     )
 
 
-def _refuse_empty(hours: Mapping[str, Sequence[HourScore]]) -> None:
-    if not any(hours.values()):
+def _first(hours: Mapping[str, Sequence[HourScore]]) -> str:
+    found = [row.hour for rows in hours.values() for row in rows]
+    if not found:
         raise InputError("no forecast has met its outcome yet, so there is nothing to draw; record outcomes first")
+    return min(found)
+
+
+def _hours(first: str, hour: str) -> float:
+    return (datetime.fromisoformat(hour) - datetime.fromisoformat(first)).total_seconds() / 3600

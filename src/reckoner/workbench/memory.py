@@ -106,7 +106,7 @@ class Memory:
             low=made.low_ms / 1e3,
             high=made.high_ms / 1e3,
             level=made.level,
-            hour=hour_of(body["at"]),
+            hour=hour_of(told.get("finished_at", body["at"])),
         )
         self.calibrator.record(actual_ms=seconds * 1e3, **request)
         return True
