@@ -172,9 +172,11 @@ class Ledger:
         with self.store.write() as execute:
             return self.append(execute, contents)
 
-    def append(self, execute: Execute, contents: Iterable[dict[str, Any]]) -> list[Id]:
-        """Continue the chain inside a transaction that holds the writer's right."""
-        seq, prev = _head(execute)
+    def append(
+        self, execute: Execute, contents: Iterable[dict[str, Any]], *, head: tuple[int, str] | None = None
+    ) -> list[Id]:
+        """Continue the chain, by default after its newest entry, in a transaction that holds the writer's right."""
+        seq, prev = head or _head(execute)
         ids = []
         for content in contents:
             seq += 1

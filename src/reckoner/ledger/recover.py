@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sqlite3
@@ -13,9 +14,10 @@ from typing import Any
 
 from reckoner.errors import InputError, ReckonerError
 from reckoner.files import sha256_file, write_atomic
-from reckoner.ledger.entries import canonical, chain_hash
+from reckoner.ledger.entries import RawEntry, canonical, chain_hash
 from reckoner.ledger.ledger import INSERT, Ledger
 from reckoner.ledger.segments import COLUMNS
+from reckoner.ledger.stores import Execute, Row
 from reckoner.ledger.verify import verify
 
 
@@ -70,15 +72,26 @@ def recover(path: str | Path) -> Recovery:
     with Ledger.open(source) as ledger, ledger.store.write() as execute:
         for row in whole:
             execute(INSERT, row)
-        seals = [row for row in whole if row[1] == "seal"]
-        if seals:
-            execute("UPDATE sealed SET upto = ?", (max(json.loads(row[7])["body"]["last"] for row in seals),))
+        _seal_again(ledger, execute, whole, beyond)
     rest = None
     if beyond:
         rest = quarantined.with_name(quarantined.name + ".rest.jsonl")
         lines = [canonical(dict(zip(COLUMNS, row, strict=True))) + "\n" for row in beyond]
         write_atomic(rest, "".join(lines))
     return Recovery(quarantined=quarantined, kept=len(whole), beyond=len(beyond), rest=rest)
+
+
+def _seal_again(ledger: Ledger, execute: Execute, whole: list[Row], beyond: list[Row]) -> None:
+    """Carry the seals over: those beyond the break are written once more, or their segments would be lost."""
+    bodies = {row[0]: json.loads(row[7])["body"] for row in (*whole, *beyond) if row[1] == "seal"}
+    if not bodies:
+        return
+    newest = max(bodies.values(), key=lambda body: int(body["last"]))
+    execute("UPDATE sealed SET upto = ?", (newest["last"],))
+    head = (whole[-1][0], whole[-1][6]) if whole and whole[-1][0] > newest["last"] else (newest["last"], newest["hash"])
+    lost = [bodies[row[0]] for row in beyond if row[1] == "seal"]
+    again = [RawEntry(kind="seal", subject=f"entries {body['first']} to {body['last']}", body=body) for body in lost]
+    ledger.append(execute, [entry.content() for entry in again], head=head)
 
 
 def _is_sound(path: Path) -> bool:
@@ -91,12 +104,15 @@ def _is_sound(path: Path) -> bool:
         return False
 
 
-def _readable(path: Path) -> list[tuple[Any, ...]]:
+def _readable(path: Path) -> list[Row]:
     """Every row that can still be read, stepping over pages that cannot."""
-    rows: list[tuple[Any, ...]] = []
+    rows: list[Row] = []
     last, step = 0, 0
     with closing(sqlite3.connect(path)) as connection:
-        for _ in range(64):  # each failure doubles the step: 64 reach past any row number
+        with contextlib.suppress(sqlite3.DatabaseError):
+            # without it SQLite refuses a file that was cut off as a whole; the file is our copy
+            connection.execute("PRAGMA writable_schema = ON")
+        for _ in range(48):  # each failure doubles the step: 48 reach past any number of rows that a disk can hold
             try:
                 sql = f"SELECT {', '.join(COLUMNS)} FROM entries NOT INDEXED WHERE seq > ? ORDER BY seq"
                 for row in connection.execute(sql, (last,)):
@@ -109,10 +125,10 @@ def _readable(path: Path) -> list[tuple[Any, ...]]:
     return rows
 
 
-def _split(rows: list[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+def _split(rows: list[Row]) -> tuple[list[Row], list[Row]]:
     """Rows that make one chain (live copies of sealed entries before it), and whole rows beyond its first break."""
-    whole: list[tuple[Any, ...]] = []
-    beyond: list[tuple[Any, ...]] = []
+    whole: list[Row] = []
+    beyond: list[Row] = []
     upto = max((_sealed_by(row) for row in rows), default=0)
     prev: str | None = None
     expected = upto + 1
@@ -129,7 +145,7 @@ def _split(rows: list[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], list[tup
     return whole, beyond
 
 
-def _sealed_by(row: tuple[Any, ...]) -> int:
+def _sealed_by(row: Row) -> int:
     if row[1] != "seal" or not isinstance(row[5], str) or chain_hash(row[5], row[7]) != row[6]:
         return 0
     return int(json.loads(row[7])["body"]["last"])

@@ -57,7 +57,6 @@ def drift_chart(hours: Mapping[str, Sequence[HourScore]]) -> Chart:
             "high. A step that decays is a change that was learned."
         ),
         table=table_of(title, series),
-        annotations=(Annotation(text="no bias", y=0.0),),
     )
 
 
