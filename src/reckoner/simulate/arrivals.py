@@ -1,0 +1,273 @@
+"""When requests come and how long they are: open loops, closed loops, ramps and sessions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reckoner.errors import InputError
+from reckoner.simulate.lengths import Ints, Lengths, as_tokens
+
+Times = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Arrivals:
+    """Requests in the order in which they are listed.
+
+    Parameters
+    ----------
+    arrival_s : (n,) float
+        Sorted; infinite for a request that is sent after another one is answered. [s]
+    prompt_tokens, output_tokens : (n,) int
+        Lengths.
+    cached_tokens : (n,) int, optional
+        Prompt tokens that the prefix cache holds; always below the prompt. None: nothing is cached.
+    group : (n,) int, optional
+        Session of each request, for routing by prefix.
+    follows : (n,) int, optional
+        Index of the request sent after this one is answered, -1 for none.
+    gap_s : (n,) float, optional
+        Pause between the answer and the request that follows. [s]
+    name : str
+        What it is, in words.
+
+    Raises
+    ------
+    InputError
+        Names field, row and value.
+    """
+
+    arrival_s: Times
+    prompt_tokens: Ints
+    output_tokens: Ints
+    cached_tokens: Ints | None = None
+    group: Ints | None = None
+    follows: Ints | None = None
+    gap_s: Times | None = None
+    name: str = "arrivals"
+
+    def __post_init__(self) -> None:
+        """Hold the invariants of arrivals."""
+        times = np.ascontiguousarray(self.arrival_s, dtype=np.float64)
+        object.__setattr__(self, "arrival_s", times)
+        for name in ("prompt_tokens", "output_tokens"):
+            object.__setattr__(self, name, as_tokens(name, getattr(self, name)))
+        for name in ("prompt_tokens", "output_tokens", "cached_tokens", "group", "follows", "gap_s"):
+            value = getattr(self, name)
+            if value is not None and np.shape(value) != times.shape:
+                raise InputError(f"{name} has {np.size(value)} entries for {len(times)} arrivals; give one each")
+        if times.ndim != 1 or times.size == 0:
+            raise InputError("there are no arrivals; give at least one")
+        if self.follows is None and not np.all(np.isfinite(times)):
+            row = int(np.argmin(np.isfinite(times)))
+            raise InputError(f"arrival_s[{row}] is {times[row]}; arrival times are finite seconds >= 0")
+        self._check_times(times)
+        if self.cached_tokens is not None:
+            wrong = (self.cached_tokens < 0) | (self.cached_tokens >= self.prompt_tokens)
+            if np.any(wrong):
+                row = int(np.argmax(wrong))
+                raise InputError(
+                    f"cached_tokens[{row}] is {self.cached_tokens[row]} of a prompt of {self.prompt_tokens[row]}; "
+                    "at least the last token is computed"
+                )
+
+    def _check_times(self, times: Times) -> None:
+        roots = times[np.isfinite(times)]
+        if roots.size == 0 or np.any(np.isnan(times)) or roots.min() < 0.0:
+            seen = "without a first request" if roots.size == 0 else f"{float(np.nanmin(times)):g}"
+            raise InputError(f"arrival_s is {seen}; arrival times are seconds >= 0")
+        back = np.diff(roots) < 0.0
+        if np.any(back):
+            row = int(np.argmax(back)) + 1
+            raise InputError(
+                f"arrival_s[{row}] is {roots[row]:g}, before {roots[row - 1]:g}; sort the arrivals by time"
+            )
+
+    def __len__(self) -> int:
+        return len(self.arrival_s)
+
+    @property
+    def span_s(self) -> float:
+        """From the first to the last arrival that is known beforehand."""
+        roots = self.arrival_s[np.isfinite(self.arrival_s)]
+        return float(roots[-1] - roots[0])
+
+    def scaled(self, factor: float) -> Arrivals:
+        """Return the same requests with every arrival ``factor`` times as soon: common random numbers for a search."""
+        if not 0.0 < factor < np.inf:
+            raise InputError(f"factor is {factor!r}; it must be above 0")
+        return replace(self, arrival_s=self.arrival_s / factor)
+
+    def repeated(self, times: int) -> Arrivals:
+        """Return each request ``times`` times, at one moment: a load so many times over.
+
+        Raises
+        ------
+        InputError
+            Sessions cannot be repeated so, or ``times`` is below 1.
+        """
+        if times < 1 or self.follows is not None:
+            raise InputError(f"times is {times}; it must be at least 1, and the arrivals an open loop")
+        cached, group = self.cached_tokens, self.group
+        return replace(
+            self,
+            arrival_s=np.repeat(self.arrival_s, times),
+            prompt_tokens=np.repeat(self.prompt_tokens, times),
+            output_tokens=np.repeat(self.output_tokens, times),
+            name=f"{self.name}, {times} times over",
+            cached_tokens=None if cached is None else np.repeat(cached, times),
+            group=None if group is None else np.repeat(group, times),
+        )
+
+
+def poisson(requests_per_s: float, lengths: Lengths, *, n: int, seed: int) -> Arrivals:
+    """Independent arrivals at a mean rate.
+
+    Parameters
+    ----------
+    requests_per_s : float
+        Mean rate. [1/s]
+    lengths : Lengths
+        Such as :func:`reckoner.simulate.fixed`.
+    n : int
+        Requests.
+    seed : int
+        Of arrivals and lengths.
+
+    Examples
+    --------
+    >>> from reckoner.simulate.lengths import fixed
+    >>> round(poisson(10.0, fixed(512, 128), n=10_000, seed=1).span_s / 1000.0, 1)
+    1.0
+    """
+    return gamma(requests_per_s, lengths, n=n, seed=seed, cv=1.0)
+
+
+def gamma(requests_per_s: float, lengths: Lengths, *, n: int, seed: int, cv: float) -> Arrivals:
+    """Gaps from a gamma distribution: ``cv`` 0 is a metronome, 1 Poisson, above 1 bursts."""
+    _check(requests_per_s, n)
+    if not 0.0 <= cv < np.inf:
+        raise InputError(f"cv is {cv!r}; it must be at least 0: 1 for Poisson, more for bursts")
+    rng = np.random.default_rng(seed)
+    shape = 1.0 / (cv * cv) if cv > 0.0 else np.inf
+    gaps = np.full(n, 1.0) if cv == 0.0 else rng.exponential(1.0, n) if cv == 1.0 else rng.gamma(shape, 1.0 / shape, n)
+    prompt, output = lengths(rng, n)
+    kind = {0.0: "constant", 1.0: "poisson"}.get(cv, f"gamma (cv {cv:g})")
+    return Arrivals(
+        arrival_s=np.cumsum(gaps) / requests_per_s,
+        prompt_tokens=prompt,
+        output_tokens=output,
+        name=f"{kind} at {requests_per_s:g} requests/s",
+    )
+
+
+constant = partial(gamma, cv=0.0)
+"""A metronome: equal gaps."""
+
+
+def ramp(first_per_s: float, last_per_s: float, lengths: Lengths, *, n: int, seed: int) -> Arrivals:
+    """Poisson arrivals whose rate moves linearly in time from one value to another."""
+    _check(first_per_s, n)
+    _check(last_per_s, n)
+    rng = np.random.default_rng(seed)
+    counts = np.cumsum(rng.exponential(1.0, n))
+    span_s = 2.0 * n / (first_per_s + last_per_s)
+    slope = (last_per_s - first_per_s) / span_s
+    # Operational time: the integral of the rate, first t + slope t^2 / 2, inverted; the root that stays positive.
+    inside = np.maximum(first_per_s**2 + 2.0 * slope * counts, 0.0)
+    times = 2.0 * counts / (first_per_s + np.sqrt(inside))
+    prompt, output = lengths(rng, n)
+    name = f"ramp from {first_per_s:g} to {last_per_s:g} requests/s"
+    return Arrivals(arrival_s=np.sort(times), prompt_tokens=prompt, output_tokens=output, name=name)
+
+
+def closed_loop(
+    clients: int, lengths: Lengths, *, n: int, seed: int, think_s: float = 0.0, start_gap_s: float = 0.0
+) -> Arrivals:
+    """Clients that each send again as soon as they have been answered and have thought.
+
+    Parameters
+    ----------
+    clients : int
+        Requests in flight, at most ``n``.
+    lengths, n, seed
+        As in :func:`poisson`; client ``c`` sends requests ``c``, ``c + clients``, ...
+    think_s : float
+        Mean of an exponential pause; 0 for none. [s]
+    start_gap_s : float
+        Time between the first requests of two clients; 0 starts all at once: the burst. [s]
+    """
+    _check(1.0, n)
+    if not 1 <= clients <= n:
+        raise InputError(f"clients is {clients}; it must be from 1 to the {n} requests")
+    if not (0.0 <= think_s < np.inf and 0.0 <= start_gap_s < np.inf):
+        raise InputError(f"think_s is {think_s!r} and start_gap_s {start_gap_s!r}; both must be at least 0")
+    rng = np.random.default_rng(seed)
+    prompt, output = lengths(rng, n)
+    times = np.full(n, np.inf)
+    times[:clients] = start_gap_s * np.arange(clients)
+    follows = np.arange(clients, n + clients, dtype=np.int32)
+    follows[follows >= n] = -1
+    return Arrivals(
+        arrival_s=times,
+        prompt_tokens=prompt,
+        output_tokens=output,
+        follows=follows,
+        gap_s=rng.exponential(think_s, n) if think_s > 0.0 else np.zeros(n),
+        name=f"closed loop of {clients}",
+    )
+
+
+def sessions(
+    sessions_per_s: float, lengths: Lengths, *, n: int, seed: int, turns: int, think_s: float = 0.0
+) -> Arrivals:
+    """Conversations: each turn's prompt is all that was said before plus something new, and what was said is cached.
+
+    Parameters
+    ----------
+    sessions_per_s : float
+        Poisson rate of first turns. [1/s]
+    lengths : Lengths
+        New tokens and answer of each turn.
+    n : int
+        Sessions; each has ``turns`` turns.
+    seed : int
+        Of everything.
+    turns : int
+        Turns of a session.
+    think_s : float
+        Mean of an exponential pause between an answer and the next turn. [s]
+    """
+    _check(sessions_per_s, n)
+    if turns < 1 or not 0.0 <= think_s < np.inf:
+        raise InputError(f"turns is {turns} and think_s {think_s!r}; at least 1 turn and 0 s")
+    rng = np.random.default_rng(seed)
+    new, output = (part.reshape(turns, n) for part in lengths(rng, n * turns))
+    said = np.cumsum(new + output, axis=0)
+    cached = np.vstack([np.zeros((1, n), np.int64), said[:-1]])
+    times = np.full((turns, n), np.inf)
+    times[0] = np.cumsum(rng.exponential(1.0 / sessions_per_s, n))
+    index = np.arange(turns * n, dtype=np.int32).reshape(turns, n)
+    follows = np.vstack([index[1:], np.full((1, n), -1, np.int32)])
+    gaps = rng.exponential(think_s, turns * n) if think_s > 0.0 else np.zeros(turns * n)
+    return Arrivals(
+        arrival_s=times.ravel(),
+        prompt_tokens=(cached + new).ravel().astype(np.int32),
+        output_tokens=output.ravel(),
+        cached_tokens=np.maximum(cached - 1, 0).ravel().astype(np.int32),
+        group=np.tile(np.arange(n, dtype=np.int32), turns),
+        follows=follows.ravel(),
+        gap_s=gaps,
+        name=f"{n} sessions of {turns} turns",
+    )
+
+
+def _check(requests_per_s: float, n: int) -> None:
+    if not 0.0 < requests_per_s < np.inf:
+        raise InputError(f"requests_per_s is {requests_per_s!r}; it must be above 0 and finite")
+    if n < 1:
+        raise InputError(f"n is {n}; simulate at least one request")

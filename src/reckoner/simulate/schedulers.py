@@ -1,0 +1,105 @@
+"""Schedulers, named after what engines do: which requests share a step, and who waits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from reckoner.errors import InputError, UnknownNameError
+from reckoner.physics.kvcache import BLOCK_TOKENS
+
+ROUTINGS = ("round-robin", "least-loaded", "prefix-aware")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continuous:
+    """Continuous batching with chunked prefill: each step has a token budget, decodes first (vLLM V1, SGLang).
+
+    Parameters
+    ----------
+    max_seqs : int
+        Requests that are worked on at once; vLLM's ``max_num_seqs`` (256; docs.vllm.ai, 2026-11-20).
+    token_budget : int
+        Tokens of a step, decodes and chunks together; vLLM's ``max_num_batched_tokens`` (8192 for servers on large
+        GPUs, 2048 on small ones; docs.vllm.ai, 2026-11-20).
+    block_tokens : int
+        Tokens of a block of the KV cache.
+    watermark : float
+        Share of the blocks that an admission leaves free. [0 to below 1]
+    whole_prompt : bool
+        Admit a request only when blocks for its whole prompt are free; else for its first chunk.
+    routing : str
+        How replicas share arrivals: one of :data:`ROUTINGS`.
+
+    Raises
+    ------
+    InputError
+        A number is out of range, or the budget is smaller than ``max_seqs``.
+    """
+
+    max_seqs: int = 256
+    token_budget: int = 8192
+    block_tokens: int = BLOCK_TOKENS
+    watermark: float = 0.0
+    whole_prompt: bool = True
+    routing: str = "round-robin"
+
+    def __post_init__(self) -> None:
+        """Hold the invariants of a scheduler."""
+        for name in ("max_seqs", "token_budget", "block_tokens"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"{name} is {value!r}; it must be a whole number, at least 1")
+        if self.token_budget < self.max_seqs:
+            raise InputError(
+                f"token_budget is {self.token_budget}, below max_seqs {self.max_seqs}; each decode needs a token"
+            )
+        if not 0.0 <= self.watermark < 1.0:
+            raise InputError(f"watermark is {self.watermark!r}; it must be from 0 to below 1, such as 0.01")
+        if self.routing not in ROUTINGS:
+            raise UnknownNameError.of("routing", self.routing, ROUTINGS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrefillFirst(Continuous):
+    """Continuous batching in which whole prompts go first and the decodes stall meanwhile (vLLM V0, TGI).
+
+    ``token_budget`` bounds the prompts of one pass; a longer prompt goes alone.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Static:
+    """Static batching: wait for a full batch, pad it to its longest prompt, answer it when its longest answer ends.
+
+    Parameters
+    ----------
+    batch : int
+        Requests of a batch; the last batch may be smaller.
+    max_wait_s : float, optional
+        Longest wait of a batch's first request before a smaller batch starts; None waits for a full one. [s]
+    """
+
+    batch: int = 8
+    max_wait_s: float | None = None
+
+    def __post_init__(self) -> None:
+        """Hold the invariants of a scheduler."""
+        if not isinstance(self.batch, int) or self.batch < 1:
+            raise InputError(f"batch is {self.batch!r}; it must be a whole number, at least 1")
+        if self.max_wait_s is not None and not 0.0 <= self.max_wait_s < float("inf"):
+            raise InputError(f"max_wait_s is {self.max_wait_s!r}; it must be at least 0, or absent")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dynamic(Static):
+    """Dynamic batching: as static, but a batch starts at the latest when its first request has waited long enough.
+
+    The default of 50 ms is an assumption.
+    """
+
+    max_wait_s: float | None = 0.05
+
+
+Scheduler: TypeAlias = Continuous | Static
+"""Any of the four."""

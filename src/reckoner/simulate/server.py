@@ -1,0 +1,146 @@
+"""A server for the simulator: what its steps cost, what its cache holds, and how many copies there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reckoner.design import Design
+from reckoner.errors import DoesNotFitError, InputError
+from reckoner.physics.kvcache import tokens_that_fit
+from reckoner.predict.efficiency import PRIOR, Efficiency
+from reckoner.predict.plan import ACTIVATION_COPIES, prepare
+from reckoner.predict.terms import ACTIVATION_BYTES
+from reckoner.predict.work import kv_copies
+from reckoner.simulate.cost import StepCost, limit_cost, step_cost
+from reckoner.simulate.schedulers import Continuous, Scheduler
+from reckoner.units import show
+
+MEMORY_SHARE = 0.92
+"""Share of a device's memory that an engine takes: vLLM's gpu_memory_utilization, 0.92 since 0.17 and 0.9 before
+(docs.vllm.ai, 2026-11-20). Where a figure is known, give ``kv_tokens`` instead."""
+
+STATIC_TOKENS = 8192  # entries of the table of passes where no budget bounds a pass; beyond it costs grow in a line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Server:
+    """What the kernel needs to know of a deployment.
+
+    Parameters
+    ----------
+    cost : StepCost
+        Of one replica.
+    scheduler : Scheduler
+        Who shares a step.
+    kv_tokens : int, optional
+        Tokens that one replica's cache holds; None never runs out. [token]
+    replicas, devices : int
+        Copies, and devices of all copies together.
+    limit : StepCost, optional
+        Cost at printed limits, for the power.
+    idle_w, tdp_w : float, optional
+        Of one device. [W]
+    name : str
+        What it is, in words.
+    """
+
+    cost: StepCost
+    scheduler: Scheduler
+    kv_tokens: int | None = None
+    replicas: int = 1
+    devices: int = 1
+    limit: StepCost | None = None
+    idle_w: float | None = None
+    tdp_w: float | None = None
+    name: str = "server"
+
+    def __post_init__(self) -> None:
+        """Hold the invariants of a server."""
+        if self.replicas < 1 or self.devices < 1:
+            raise InputError(f"replicas is {self.replicas} and devices {self.devices}; there is at least one")
+        if self.kv_tokens is not None and self.kv_tokens < 1:
+            raise InputError(f"kv_tokens is {self.kv_tokens}; the cache must hold at least one token")
+        seats = seats_of(self.scheduler)
+        if len(self.cost.decode_s) <= seats:
+            raise InputError(
+                f"decode_s has {len(self.cost.decode_s)} entries for up to {seats} sequences; give {seats + 1}"
+            )
+
+
+def seats_of(scheduler: Scheduler) -> int:
+    """Requests that a scheduler works on at once."""
+    return scheduler.max_seqs if isinstance(scheduler, Continuous) else scheduler.batch
+
+
+def server_of(
+    design: Design,
+    *,
+    efficiency: Efficiency = PRIOR,
+    scheduler: Scheduler | None = None,
+    kv_tokens: int | None = None,
+    replicas: int | None = None,
+) -> Server:
+    """Server of a design.
+
+    Parameters
+    ----------
+    design : Design
+        Of scalars; ``serving.batch`` plays no part here, the scheduler says how many share a step.
+    efficiency : Efficiency
+        What the deployment gets of the printed limits.
+    scheduler : Scheduler, optional
+        :class:`~reckoner.simulate.schedulers.Continuous` by default.
+    kv_tokens : int, optional
+        Tokens of a replica's cache; by default what :data:`MEMORY_SHARE` of the memory leaves.
+    replicas : int, optional
+        By default those of the design.
+
+    Raises
+    ------
+    DoesNotFitError
+        The weights leave no room for a cache.
+    """
+    chosen = scheduler if scheduler is not None else Continuous()
+    tokens = chosen.token_budget if isinstance(chosen, Continuous) else STATIC_TOKENS
+    seats = seats_of(chosen)
+    cost = step_cost(design, efficiency, max_seqs=seats, tokens=tokens)
+    each = int(design.serving.tp)
+    copies = int(design.serving.replicas) if replicas is None else replicas
+    device = design.device
+    return Server(
+        cost=cost,
+        scheduler=chosen,
+        kv_tokens=kv_tokens if kv_tokens is not None else cache_tokens(design, tokens),
+        replicas=copies,
+        devices=copies * each,
+        limit=limit_cost(design, max_seqs=seats, tokens=tokens),
+        idle_w=prepare(design).idle_w if device.tdp_w is not None else None,
+        tdp_w=device.tdp_w,
+        name=f"{copies} x {each} {device.name} with {design.model.name}",
+    )
+
+
+def cache_tokens(design: Design, step_tokens: int) -> int | None:
+    """Tokens that one replica's cache holds; None where tokens take none (recurrent models).
+
+    Raises
+    ------
+    DoesNotFitError
+        Nothing is left beside weights and activations.
+    """
+    plan, serving = prepare(design), design.serving
+    shape, tp = plan.shape, float(serving.tp)
+    per_token = float(shape.kv_bytes_per_token + shape.windowed_kv_bytes_per_token)
+    if per_token == 0.0:
+        return None
+    weights = 0.0 if plan.in_flash else float(shape.weight_bytes) / tp
+    activations = ACTIVATION_COPIES * ACTIVATION_BYTES * float(shape.hidden) * step_tokens / tp
+    room = MEMORY_SHARE * design.device.memory_bytes - weights - activations - plan.runtime_bytes
+    tokens = int(tokens_that_fit(room, per_token * float(kv_copies(shape.kv_heads, tp)) / tp))
+    if tokens < 1:
+        raise DoesNotFitError(
+            f"{design.model.name} needs {show(weights + activations + plan.runtime_bytes, 'B', 4)} on each "
+            f"{design.device.name} before any cache, of {show(MEMORY_SHARE * design.device.memory_bytes, 'B', 4)}; "
+            "raise tp, or store weights in fewer bits"
+        )
+    return tokens

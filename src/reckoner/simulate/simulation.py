@@ -1,0 +1,352 @@
+"""What a simulation found: latencies by request, percentiles with intervals, goodput, load, power and dollars."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reckoner.design import Slo
+from reckoner.errors import InputError, UnknownNameError
+from reckoner.physics.energy import power_w
+from reckoner.simulate.arrivals import Arrivals
+
+if TYPE_CHECKING:
+    from reckoner.simulate.server import Server
+
+Floats = NDArray[np.float64]
+
+METRICS = ("queue", "ttft", "tpot", "e2e")
+"""Latencies by request: wait before the first step, time to first token, gap between tokens, all of it, in s."""
+
+_TAIL = 0.05  # of a 90 % interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Percentile:
+    """A quantile with its 90 % interval from order statistics.
+
+    Parameters
+    ----------
+    value, low, high : float
+        Quantile and ends. [s]
+    n : int
+        Requests behind it.
+    """
+
+    value: float
+    n: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Series:
+    """Load over time in bins of equal width; one entry a bin.
+
+    Parameters
+    ----------
+    width_s : float
+        Of a bin. [s]
+    utilisation : (m,) float
+        Share of the replicas' time that a step took.
+    sequences, waiting : (m,) float
+        Requests in a step, and in the queue, over all replicas.
+    kv_share : (m,) float
+        Share of the cache in use; 0 where it never runs out.
+    output_tokens_per_s, input_tokens_per_s : (m,) float
+        Rates. [token/s]
+    power_w, usd_per_s : (m,) float or None
+        Of all devices; None where unknown. [W], [USD/s]
+    """
+
+    width_s: float
+    utilisation: Floats
+    sequences: Floats
+    waiting: Floats
+    kv_share: Floats
+    output_tokens_per_s: Floats
+    input_tokens_per_s: Floats
+    power_w: Floats | None
+    usd_per_s: Floats | None
+
+    def __len__(self) -> int:
+        return len(self.utilisation)
+
+    @property
+    def time_s(self) -> Floats:
+        """Middle of each bin, in s."""
+        return np.asarray((np.arange(len(self)) + 0.5) * self.width_s, dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Simulation:
+    """Requests served, in the order of the arrivals.
+
+    Parameters
+    ----------
+    arrivals, server
+        What was asked of what.
+    arrival_s, started_s, first_s, finish_s : (n,) float
+        Of the requests that were answered. [s]
+    prompt_tokens, output_tokens, preempted, replica : (n,) int
+        Of the same.
+    rejected : (k,) int
+        Rows of the arrivals that could never fit into the cache.
+    dropped : int
+        Requests that were to follow a rejected turn of a session.
+    series : Series
+        Load over time.
+    steps, events : int
+        Engine steps, and polynomials that they took.
+    usd_per_hour : float, optional
+        Rent of one device. [USD/h]
+    """
+
+    arrivals: Arrivals
+    server: Server
+    arrival_s: Floats
+    started_s: Floats
+    first_s: Floats
+    finish_s: Floats
+    prompt_tokens: NDArray[np.int32]
+    output_tokens: NDArray[np.int32]
+    preempted: NDArray[np.int32]
+    replica: NDArray[np.int32]
+    rejected: NDArray[np.intp]
+    dropped: int
+    series: Series
+    steps: int
+    events: int
+    usd_per_hour: float | None = None
+    kept: dict[str, Floats] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.arrival_s)
+
+    def latency_s(self, metric: str) -> Floats:
+        """One latency of each request; "tpot" of those with at least two tokens.
+
+        Raises
+        ------
+        UnknownNameError
+            No such metric.
+        """
+        if metric == "queue":
+            return self.started_s - self.arrival_s
+        if metric == "ttft":
+            return self.first_s - self.arrival_s
+        if metric == "e2e":
+            return self.finish_s - self.arrival_s
+        if metric == "tpot":
+            several = self.output_tokens > 1
+            return (self.finish_s - self.first_s)[several] / (self.output_tokens[several] - 1)
+        raise UnknownNameError.of("metric", metric, METRICS)
+
+    def percentile(self, metric: str, q: float) -> Percentile:
+        """Quantile of a latency with its interval.
+
+        Parameters
+        ----------
+        metric : str
+            One of :data:`METRICS`.
+        q : float
+            Probability, above 0 and below 1.
+
+        Raises
+        ------
+        InputError
+            Too few requests for the interval to have two ends; says how many it takes.
+
+        Notes
+        -----
+        Order statistics bound a quantile whatever the distribution, of independent requests; those of one busy period
+        are alike, so repeat with other seeds (as :func:`reckoner.simulate.capacity` does) where the tail decides.
+        """
+        ordered = self.kept.get(metric)
+        if ordered is None:
+            ordered = np.sort(self.latency_s(metric))
+            self.kept[metric] = ordered
+        return percentile_of(ordered, q, metric)
+
+    @property
+    def makespan_s(self) -> float:
+        """From the first arrival to the last answer, in s."""
+        return float(self.finish_s.max() - self.arrival_s.min())
+
+    @property
+    def requests_per_s(self) -> float:
+        """Answers over the makespan, in 1/s."""
+        return len(self) / self.makespan_s if self.makespan_s > 0.0 else math.inf
+
+    @property
+    def output_tokens_per_s(self) -> float:
+        """Tokens put out over the makespan, in token/s."""
+        return float(self.output_tokens.sum()) / self.makespan_s if self.makespan_s > 0.0 else math.inf
+
+    @property
+    def preemptions(self) -> int:
+        """Times that a request was sent back for want of cache."""
+        return int(self.preempted.sum())
+
+    @property
+    def overload(self) -> float | None:
+        """Demand over what was served, where an open loop's queue kept growing; None where it did not."""
+        if self.arrivals.follows is not None or len(self) < _LEAST_FOR_OVERLOAD:
+            return None
+        wait = self.latency_s("queue")
+        quarter = len(wait) // 4
+        early, late = float(wait[quarter : 2 * quarter].mean()), float(wait[-quarter:].mean())
+        e2e = self.latency_s("e2e") - wait
+        ratio = self.makespan_s / max(float(self.arrival_s[-1] - self.arrival_s[0]), 1e-300)
+        grows = late > max(1.3 * early, float(np.median(e2e))) and ratio > _RATIO_FOR_OVERLOAD
+        return ratio if grows else None
+
+    def goodput(self, slo: Slo) -> float:
+        """Requests per second whose own latencies keep every limit of ``slo``, in 1/s."""
+        return self.share_within(slo) * self.requests_per_s
+
+    def share_within(self, slo: Slo) -> float:
+        """Share of the answered requests whose own latencies keep every limit."""
+        good = np.ones(len(self), bool)
+        if slo.ttft_p99_s is not None:
+            good &= self.latency_s("ttft") <= slo.ttft_p99_s
+        if slo.e2e_p99_s is not None:
+            good &= self.latency_s("e2e") <= slo.e2e_p99_s
+        if slo.tpot_p99_s is not None:
+            good &= (self.finish_s - self.first_s) <= slo.tpot_p99_s * np.maximum(self.output_tokens - 1, 0) + 1e-12
+        return float(good.mean())
+
+    def meets(self, slo: Slo) -> bool:
+        """Whether the 99th percentiles keep the limits, nobody is rejected and the queue does not grow."""
+        if len(self.rejected) or self.overload is not None:
+            return False
+        bounds = {"ttft": slo.ttft_p99_s, "tpot": slo.tpot_p99_s, "e2e": slo.e2e_p99_s}
+        return all(limit is None or quantile(self.latency_s(m), 0.99) <= limit for m, limit in bounds.items())
+
+    @property
+    def energy_j(self) -> float | None:
+        """Of all devices over the makespan; None where the power limit is unknown, in J."""
+        if self.series.power_w is None:
+            return None
+        return float(self.series.power_w.sum()) * self.series.width_s
+
+    @property
+    def usd_per_request(self) -> float | None:
+        """Rent of all devices over the makespan, by answer; None without a rate, in USD."""
+        if self.usd_per_hour is None:
+            return None
+        return self.usd_per_hour * self.server.devices * self.makespan_s / 3600.0 / len(self)
+
+    def to_dict(self, quantiles: tuple[float, ...] = (0.5, 0.9, 0.99)) -> dict[str, Any]:
+        """Plain values for JSON; a percentile that too few requests stand behind is null."""
+        found: dict[str, Any] = {}
+        for metric in METRICS:
+            row: dict[str, Any] = {}
+            for q in quantiles:
+                try:
+                    p = self.percentile(metric, q)
+                except InputError:
+                    row[f"p{100 * q:g}"] = None
+                    continue
+                row[f"p{100 * q:g}"] = {"value": p.value, "low": p.low, "high": p.high, "n": p.n}
+            found[f"{metric}_s"] = row
+        busy = self.series.utilisation
+        return {
+            "server": self.server.name,
+            "arrivals": self.arrivals.name,
+            "requests": len(self),
+            "rejected": len(self.rejected),
+            "dropped": self.dropped,
+            "makespan_s": self.makespan_s,
+            "requests_per_s": self.requests_per_s,
+            "output_tokens_per_s": self.output_tokens_per_s,
+            "preemptions": self.preemptions,
+            "overload": self.overload,
+            "latency": found,
+            "utilisation": float(busy.mean()),
+            "kv_share_max": float(self.series.kv_share.max()),
+            "energy_j": self.energy_j,
+            "usd_per_request": self.usd_per_request,
+            "steps": self.steps,
+            "events": self.events,
+        }
+
+
+_LEAST_FOR_OVERLOAD = 40  # answers below which a growing queue is not told from chance. Assumption.
+_RATIO_FOR_OVERLOAD = 1.02  # demand over served below which a run's end effects explain the difference. Assumption.
+
+
+def quantile(values: Floats, q: float) -> float:
+    """Smallest value that at least a share ``q`` does not exceed.
+
+    >>> quantile(np.array([4.0, 1.0, 3.0, 2.0]), 0.5)
+    2.0
+    """
+    if len(values) == 0:
+        return 0.0
+    rank = _rank(len(values), q)
+    return float(np.partition(values, rank)[rank])
+
+
+def percentile_of(ordered: Floats, q: float, metric: str = "value") -> Percentile:
+    """Quantile of sorted values with its interval; see :meth:`Simulation.percentile`.
+
+    >>> percentile_of(np.arange(1000.0), 0.99)
+    Percentile(value=989.0, n=1000, low=984.0, high=995.0)
+    """
+    if not 0.0 < q < 1.0:
+        raise InputError(f"q is {q!r}; it must be above 0 and below 1, such as 0.99")
+    n = len(ordered)
+    needed = math.ceil(math.log(_TAIL) / math.log(max(q, 1.0 - q)))
+    if n < needed:
+        raise InputError(
+            f"P{100 * q:g} of {metric} from {n} requests is no number; it takes {needed} to bound it, so simulate more"
+        )
+    low, high = _ends(n, q)
+    return Percentile(value=float(ordered[_rank(n, q)]), n=n, low=float(ordered[low]), high=float(ordered[high]))
+
+
+def _rank(n: int, q: float) -> int:
+    return min(n - 1, max(0, math.ceil(n * q - 1e-9) - 1))
+
+
+def _ends(n: int, q: float) -> tuple[int, int]:
+    """Ranks (from 0) between which the quantile lies with 90 %: the number below it is binomial."""
+    mean, sd = n * q, math.sqrt(n * q * (1.0 - q))
+    reach = int(10.0 * sd) + 10
+    first, last = max(0, int(mean) - reach), min(n, int(mean) + reach)
+    counts = np.arange(first, last + 1)
+    steps = np.log((n - counts[:-1]) / (counts[:-1] + 1.0)) + math.log(q / (1.0 - q))
+    log_p = np.concatenate([[0.0], np.cumsum(steps)])
+    p = np.exp(log_p - log_p.max())
+    below = np.cumsum(p / p.sum())  # P(X <= count)
+    # Order statistic k (from 1) lies at or above the quantile unless fewer than k values do: P(X >= k) small enough.
+    low = int(counts[np.searchsorted(below, _TAIL, side="right")]) - 1
+    high = int(counts[np.searchsorted(below, 1.0 - _TAIL, side="left")])
+    return max(low, 0), min(high, n - 1)
+
+
+def series_of(server: Server, bins: Floats, width_s: float, end_s: float, usd_per_hour: float | None) -> Series:
+    """Turn the kernel's sums into rates; ``bins`` has one row a bin and one column a channel."""
+    used = max(1, math.ceil(end_s / width_s - 1e-9))
+    busy, seqs, blocks, waiting, out, into, limit = bins[:used].T / width_s
+    total = 0.0 if server.kv_tokens is None else float(server.kv_tokens * server.replicas)
+    power = None
+    if server.tdp_w is not None and server.idle_w is not None:
+        power = np.asarray(power_w(server.idle_w, server.tdp_w, np.minimum(limit / server.replicas, 1.0)))
+        power = power * server.devices
+    return Series(
+        width_s=width_s,
+        utilisation=busy / server.replicas,
+        sequences=seqs,
+        waiting=waiting,
+        kv_share=blocks / total if total else np.zeros(used),
+        output_tokens_per_s=out,
+        input_tokens_per_s=into,
+        power_w=power,
+        usd_per_s=None if usd_per_hour is None else np.full(used, usd_per_hour * server.devices / 3600.0),
+    )
