@@ -258,6 +258,37 @@ def test_requests_in_flight_are_counted_and_foretell_the_queue(calibrator):
     assert 500 < calibrator.get_stats(LOCAL)["ms_per_request_in_flight"] < 1100
 
 
+def test_requests_overdue_together_raise_the_next_forecast(calibrator):
+    calm = calibrator.predict(LOCAL, 1000, 100, at=0.0)
+    for i in range(1, 6):
+        calibrator.predict(LOCAL, 1000, 100, at=float(i))
+    soon = calibrator.predict(LOCAL, 1000, 100, at=6.0)
+    assert soon.predicted_ms == pytest.approx(calm.predicted_ms)
+    late = calibrator.predict(LOCAL, 1000, 100, at=300.0)
+    assert late.predicted_ms == pytest.approx(298_000, rel=0.05)
+
+
+def test_overdue_requests_widen_an_experienced_forecast_upwards_only(calibrator):
+    for _ in range(200):
+        calibrator.record(LOCAL, 1000, 1000.0, 100, at=0.0)
+    for i in range(6):
+        before = calibrator.predict(LOCAL, 1000, 100, at=i / 10)
+    after = calibrator.predict(LOCAL, 1000, 100, at=60.0)
+    assert after.predicted_ms == pytest.approx(before.predicted_ms, rel=0.01)
+    assert after.high_ms > 30_000 > before.high_ms
+
+
+def test_a_request_that_was_overtaken_is_no_evidence(calibrator):
+    for _ in range(200):
+        calibrator.record(LOCAL, 1000, 1000.0, 100, at=0.0)
+    for _ in range(5):
+        calibrator.predict(LOCAL, 2000, 100, at=0.0)  # never recorded
+    for i in range(10):
+        calibrator.predict(LOCAL, 1000, 100, at=float(i))
+        calibrator.record(LOCAL, 1000, 1000.0, 100, at=i + 0.9)
+    assert calibrator.predict(LOCAL, 1000, 100, at=500.0).high_ms < 5000
+
+
 def test_in_flight_given_is_taken_at_its_word(calibrator):
     for i in range(400):
         load = i % 20

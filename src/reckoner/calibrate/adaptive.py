@@ -12,7 +12,7 @@ from typing import Any
 from reckoner.calibrate import checks
 from reckoner.calibrate.drift import Drift
 from reckoner.calibrate.journal import Journal
-from reckoner.calibrate.model import Forecast, ModelCalibration, Outcome
+from reckoner.calibrate.model import YOUNG, Forecast, ModelCalibration, Outcome
 from reckoner.errors import InputError
 
 DEFAULT_STATE_PATH = Path.home() / ".nexus" / "calibrator_state.json"
@@ -20,6 +20,10 @@ DEFAULT_ALPHA = 0.15
 MOST_IN_FLIGHT = 1024
 """Forecasts of one model that may wait for their outcome. Assumption: more than one engine takes; whoever asks more
 often than that without an answer does not record, and is no longer counted."""
+
+
+WITNESSES = 3
+"""Requests that must be overdue together before the next forecast is raised. Assumption."""
 
 
 class CostPrediction:
@@ -74,38 +78,66 @@ class CostPrediction:
 class _Waiting:
     """Forecasts of one model whose outcome has not come, by what was asked; first come, first answered."""
 
-    __slots__ = ("count", "queues")
+    __slots__ = ("last", "latest", "made", "queues")
 
     def __init__(self) -> None:
-        self.count = 0
-        self.queues: dict[tuple[float, float | None], deque[Forecast]] = {}
+        self.made: dict[int, tuple[Forecast, float, tuple[float, float | None]]] | None = {}
+        self.queues: dict[tuple[float, float | None], deque[int]] = {}
+        self.last = 0  # number given last
+        self.latest = 0  # highest number whose outcome has come
 
-    def add(self, key: tuple[float, float | None], made: Forecast) -> None:
-        if self.count >= MOST_IN_FLIGHT:
-            self.count = -1  # the caller does not record what it asks: stop counting
-            self.queues.clear()
-        if self.count < 0:
+    def count(self) -> float:
+        """How many wait; 0 for a caller who does not record what it asks."""
+        return float(len(self.made)) if self.made is not None else 0.0
+
+    def add(self, key: tuple[float, float | None], made: Forecast, at: float) -> None:
+        """Let a forecast wait."""
+        if self.made is None:
             return
-        self.count += 1
+        if len(self.made) >= MOST_IN_FLIGHT:
+            self.made = None
+            self.queues.clear()
+            return
+        self.last = number = self.last + 1
+        self.made[number] = made, at, key
         queue = self.queues.get(key)
         if queue is None:
-            self.queues[key] = deque((made,))
+            self.queues[key] = deque((number,))
         else:
-            queue.append(made)
+            queue.append(number)
 
     def take(self, prompt: float, completion: float | None) -> tuple[Forecast | None, bool]:
         """Return the oldest forecast for these tokens, and whether it was for this very completion length."""
-        if self.count <= 0:
+        if not self.made:
             return None, False
         for length in (completion, None, 0.0):
             queue = self.queues.get((prompt, length))
             if queue:
-                made = queue.popleft()
+                number = queue.popleft()
                 if not queue:
                     del self.queues[prompt, length]
-                self.count -= 1
+                self.latest = max(self.latest, number)
+                made, _, _ = self.made.pop(number)
                 return made, length == completion or length is None
         return None, False
+
+    def overdue(self, at: float, calibration: ModelCalibration) -> float:
+        """How far, in logs, requests under way have outlived the upper end of their interval; 0 where they have not.
+
+        Only requests that no later one has overtaken say anything, and it takes :data:`WITNESSES` of them: one that
+        was never recorded, or is stuck alone, proves nothing about the next.
+        """
+        if self.made is None or self.last < self.latest + WITNESSES:
+            return 0.0
+        witness = self.made.get(self.latest + WITNESSES)
+        if witness is None:
+            return 0.0
+        made, since, (prompt, completion) = witness
+        age_ms = 1e3 * (at - since)
+        if age_ms <= 1.0 or math.log(age_ms) <= made.log + made.high:
+            return 0.0
+        today = calibration.forecast(prompt, completion, made.in_flight)  # what was learned since may explain it
+        return max(math.log(age_ms) - today.log, 0.0)
 
 
 class AdaptiveCalibrator:
@@ -172,6 +204,7 @@ class AdaptiveCalibrator:
         *,
         level: float = 0.9,
         in_flight: float | None = None,
+        at: float | None = None,
     ) -> CostPrediction:
         """Forecast one request.
 
@@ -188,6 +221,9 @@ class AdaptiveCalibrator:
             Probability of the interval.
         in_flight : float, optional
             Requests of this model under way; by default those forecast here and not yet recorded.
+        at : float, optional
+            Time of asking, where logs are replayed; now by default. [s] Requests under way that have outlived the upper
+            end of their interval raise this forecast.
 
         Raises
         ------
@@ -201,21 +237,29 @@ class AdaptiveCalibrator:
         completion = None if completion_tokens is None else checks.tokens("completion_tokens", completion_tokens)
         if level != 0.9:
             level = checks.level(level)
-        waiting = None
+        now = time.time() if at is None else checks.number("at", at, 1e12, "seconds")
+        waiting, late = None, 0.0
         if in_flight is None:
             waiting = self._waiting.get(model)
             if waiting is None:
                 waiting = self._waiting[model] = _Waiting()
-            load = float(max(waiting.count, 0))
+            load = waiting.count()
+            if load:
+                late = waiting.overdue(now, known or self._new(model))
         else:
             load = checks.number("in_flight", in_flight, 1e6, "requests")
         calibration = known if known is not None else self._new(model)
         made = calibration.forecast(prompt, completion, load)
         if waiting is not None:
-            waiting.add((prompt, completion), made)
+            waiting.add((prompt, completion), made, now)
         _, _, log, low, high, window = made
         if level != 0.9:
             low, high = calibration.ends(window, load, 1.0 - level)
+        if late:  # an experienced calibration keeps its centre: the queue may have drained for this one
+            if calibration.sample_count < YOUNG:
+                log += late
+            else:
+                high += late
         predicted = math.exp(log + calibration.centre(window))
         answer = CostPrediction()
         answer.model = model
@@ -227,7 +271,7 @@ class AdaptiveCalibrator:
         answer.confidence = calibration.confidence
         answer.sample_count = calibration.sample_count
         answer.in_flight = load
-        answer.predicted_at = time.time()
+        answer.predicted_at = now
         return answer
 
     def record(
@@ -238,6 +282,7 @@ class AdaptiveCalibrator:
         completion_tokens: int | None = 0,
         *,
         in_flight: float | None = None,
+        at: float | None = None,
     ) -> float:
         """Learn what a request took.
 
@@ -253,6 +298,8 @@ class AdaptiveCalibrator:
             Tokens generated; None where that is unknown.
         in_flight : float, optional
             Requests of this model that were under way when this one began; by default what its forecast saw.
+        at : float, optional
+            When it ended, where logs are replayed; now by default. [s]
 
         Returns
         -------
@@ -271,6 +318,7 @@ class AdaptiveCalibrator:
         actual = checks.milliseconds("actual_ms", actual_ms)
         completion = None if completion_tokens is None else checks.tokens("completion_tokens", completion_tokens)
         load = 0.0 if in_flight is None else checks.number("in_flight", in_flight, 1e6, "requests")
+        now = time.time() if at is None else checks.number("at", at, 1e12, "seconds")
         made = None
         waiting = self._waiting.get(model)
         if in_flight is None and waiting is not None:
@@ -279,7 +327,7 @@ class AdaptiveCalibrator:
                 load = made.in_flight
                 if not same:
                     made = None  # forecast for another length: it says nothing about how good forecasts are
-        outcome = Outcome(prompt, completion, actual, load, made, time.time())
+        outcome = Outcome(prompt, completion, actual, load, made, now)
         fold = self.autosave and self._append(["outcome", model, *outcome])
         error = self._get_or_create(model).learn(outcome)
         if fold:

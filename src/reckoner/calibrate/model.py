@@ -27,9 +27,12 @@ LANDMARK_PROMPT, LANDMARK_COMPLETION = 1000.0, 200.0
 YOUNG = 20
 """Outcomes at a load below which the interval of all loads is used."""
 
-CROWD = 0.6
+CROWD = 1.0
 """How much of the width is added per ``sqrt(in flight / outcomes at that load)``: requests in flight together miss
 together, so a hundred outcomes of one crowd say little. Chosen on the replayed streams for a coverage of 0.9."""
+
+MOST_CROWD = 2.0
+"""Most widths that a crowd adds. Assumption."""
 
 SLOW = 0.997
 """Memory of the mean ratio for totals."""
@@ -208,7 +211,7 @@ class ModelCalibration:
         low, high = source.ends if outside == 2.0 * TAIL else source.interval(outside)
         if in_flight:
             seen = 0 if own is None else min(own.count, 200)
-            more = 0.5 * CROWD * math.sqrt(in_flight / (seen + YOUNG)) * (high - low)
+            more = 0.5 * min(CROWD * math.sqrt(in_flight / (seen + YOUNG)), MOST_CROWD) * (high - low)
             return low - more, high + more
         return low, high
 

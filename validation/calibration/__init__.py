@@ -1,0 +1,1 @@
+"""Replay of real requests: how good are our forecasts?"""
