@@ -81,11 +81,10 @@ def random_effects(monkeypatch):
         },
         "bands": {"": [0.1 * (i + 1) for i in range(len(NOVELTIES))]},
     }
-    held = (words, values, document)
+    held = (words, values.tolist(), document)
     monkeypatch.setattr(deployment, "_data", lambda: held)
     traits.year.cache_clear()
     monkeypatch.setattr(traits, "_UNKNOWN_YEAR", RECENT)
-    monkeypatch.setattr(deployment, "is_learned", lambda: True)
     monkeypatch.setattr("reckoner.predict.plan._PLANS", {})
     yield words, values
     traits.year.cache_clear()

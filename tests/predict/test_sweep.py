@@ -136,7 +136,7 @@ def test_an_arrow_table_holds_the_columns_or_says_what_to_install():
     try:
         import pyarrow as pa
     except ImportError:
-        with pytest.raises(MissingExtraError, match="pip install 'llm-reckoner\\[arrow\\]'"):
+        with pytest.raises(MissingExtraError, match="pip install 'llm-reckoner\\[ledger\\]'"):
             grid.to_arrow()
     else:
         table = grid.to_arrow()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from numpy.typing import ArrayLike
 
 from reckoner.physics.arrays import Floats, asfloats, maximum, minimum, power, sqrt
@@ -168,9 +170,12 @@ def smooth_maximum(a: ArrayLike, b: ArrayLike, order: ArrayLike = 4.0) -> Floats
     (5.0, 1.189)
     """
     x, y = asfloats(a), asfloats(b)
+    if type(x) is float and type(y) is float and order == 4.0:  # the innermost call of a prediction
+        corner = ((x / y if y > x else y / x) if x or y else 0.0) ** 4
+        return max(x, y) * math.sqrt(math.sqrt(1.0 + corner))
     large, small = maximum(x, y), minimum(x, y)
     ratio = small / maximum(large, _TINY)
-    if type(order) is float and order == 4.0:  # squares and roots are ten times as fast as powers
+    if isinstance(order, float) and order == 4.0:  # squares and roots are ten times as fast as powers
         square = ratio * ratio
         return large * sqrt(sqrt(1.0 + square * square))
     p = asfloats(order)

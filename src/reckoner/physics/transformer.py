@@ -74,6 +74,8 @@ def attended_pairs(
     S, p, w = asfloats(tokens), asfloats(prefix), asfloats(window)
     if not causal:
         return S * (p + S)
+    if isinstance(w, float) and w == math.inf:
+        return S * p + S * (S + 1.0) / 2.0
     return _visible(p + S, w) - _visible(p, w)
 
 

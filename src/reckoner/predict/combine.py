@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from reckoner.physics.arrays import Floats, asfloats
 from reckoner.physics.roofline import smooth_maximum
@@ -18,8 +18,7 @@ BURST_SHARE = 0.01
 start-up burst of a closed loop. Assumption: the units of a fitted effect (:attr:`Efficiency.queue`)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class Parts(NamedTuple):
     """Seconds of a pass by cause, with efficiencies applied; ``total_s`` is what the pass takes."""
 
     weights_s: Floats
@@ -40,20 +39,20 @@ def decode_parts(terms: Terms, efficiency: Efficiency) -> Parts:
     >>> round(decode_parts(step, IDEAL).total_s, 6)
     0.005
     """
-    return _parts(terms, efficiency, efficiency.mfu_decode)
+    return _parts(terms, efficiency, efficiency.mfu_decode, efficiency.layer)
 
 
 def prefill_parts(terms: Terms, efficiency: Efficiency) -> Parts:
     """Seconds of one prefill pass; the shapes of ``terms`` and ``efficiency`` broadcast."""
-    return _parts(terms, efficiency, efficiency.mfu)
+    return _parts(terms, efficiency, efficiency.mfu, efficiency.layer_prefill)
 
 
-def _parts(terms: Terms, efficiency: Efficiency, mfu: Floats) -> Parts:
+def _parts(terms: Terms, efficiency: Efficiency, mfu: Floats, layer: Floats) -> Parts:
     weights_s, kv_s = terms.weights_s / efficiency.mbu, terms.kv_s / efficiency.mbu_kv
     compute_s = terms.compute_s / mfu
-    layers_s, link_s = terms.layers_s * efficiency.layer, terms.link_s / efficiency.link
+    layers_s, link_s = terms.layers_s * layer, terms.link_s / efficiency.link
     total_s = smooth_maximum(weights_s + kv_s, compute_s, ORDER) + layers_s + link_s
-    return Parts(weights_s=weights_s, kv_s=kv_s, compute_s=compute_s, layers_s=layers_s, link_s=link_s, total_s=total_s)
+    return Parts(weights_s, kv_s, compute_s, layers_s, link_s, total_s)
 
 
 def closed_loop_ttft_s(

@@ -18,7 +18,6 @@ from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from reckoner.design import Design
 from reckoner.physics.arrays import Floats, log, maximum, where
@@ -92,7 +91,7 @@ class Deployment:
     ----------
     constants : mapping of str to float
         Logarithm of each effect's factor where all features are at their centre.
-    first : mapping of str to float
+    first : tuple of float
         What multiplies the factors of :data:`PASSES` for the first token.
     slopes : mapping of str to tuple of (str, float)
         Features that move that logarithm, and how much.
@@ -109,7 +108,7 @@ class Deployment:
     """
 
     constants: Mapping[str, float]
-    first: Mapping[str, float]
+    first: tuple[float, ...]
     slopes: Mapping[str, tuple[tuple[str, float], ...]]
     whole: Mapping[str, float]
     half_width: Mapping[str, float]
@@ -120,7 +119,7 @@ class Deployment:
     def factors(self, x: Mapping[str, Floats]) -> Factors:
         """Return efficiencies and factors at :func:`features` of a point (or of a grid)."""
         gaps = [self._factor(effect, x) for effect in PASSES]
-        first = [factor * self.first[effect] for effect, factor in zip(PASSES, gaps, strict=True)]
+        first = [factor * change for factor, change in zip(gaps, self.first, strict=True)]
         shared = self._factor("whole", x)
         return Factors(
             self._efficiency(gaps),
@@ -156,15 +155,13 @@ class Deployment:
     def _factor(self, effect: str, x: Mapping[str, Floats]) -> Floats:
         """Exponential of a sum of features; those that share an axis are summed first, to exponentiate few numbers."""
         constant = self.constants[effect]
-        along: dict[tuple[int, ...], NDArray[np.float64]] = {}
+        along: dict[tuple[int, ...], Any] = {}
         for name, slope in self.slopes[effect]:
             value = x[name]
             if isinstance(value, float):
                 constant += slope * value
-            elif value.shape in along:
-                along[value.shape] += slope * value
-            else:
-                along[value.shape] = slope * value
+                continue
+            along[value.shape] = along.get(value.shape, 0.0) + slope * value
         factor: Floats = math.exp(constant)
         for shape in sorted(along, key=math.prod) if along else ():
             factor = factor * np.exp(along[shape])
@@ -240,17 +237,11 @@ def _labels(design: Design, group: str, scenario: str) -> dict[str, str]:
 
 
 @cache
-def is_learned() -> bool:
-    """Whether learned effects ship with the package."""
-    return files("reckoner.predict").joinpath("data", EFFECTS_FILE).is_file()
-
-
-@cache
-def _data() -> tuple[Vocabulary, NDArray[np.float64], dict[str, Any]]:
+def _data() -> tuple[Vocabulary, list[float], dict[str, Any]]:
     """Effects without the arrays of known configurations, which designs do not use."""
     document = json.loads(files("reckoner.predict").joinpath("data", EFFECTS_FILE).read_text(encoding="utf-8"))
     words, values, _, _ = from_json(document["effects"])
-    return words, values, document
+    return words, values.tolist(), document  # plain floats: NumPy's would slow every scalar prediction down
 
 
 def deployment_of(design: Design) -> Deployment:
@@ -260,18 +251,18 @@ def deployment_of(design: Design) -> Deployment:
     tables = SERVED if traits.tier(traits.family(design.serving.engine, "", "", "")) == "serve" else STREAMED
     labels = {quantity: _labels(design, *place) for quantity, place in tables.items()}
     constants: dict[str, float] = {}
-    first: dict[str, float] = {}
+    first: list[float] = []
     slopes: dict[str, tuple[tuple[str, float], ...]] = {}
     for effect in (*PASSES, "whole", "power"):  # memory is counted, not learned: engines fill what they are given
         found = list(_deviations(words, effect, labels["energy" if effect == "power" else "tpot"], settled))
         constants[effect] = sum(values[i] * scale for i, scale in found) if effect != "whole" else 0.0
         if effect in PASSES:
             other = sum(values[i] * scale for i, scale in _deviations(words, effect, labels["ttft"], settled))
-            first[effect] = math.exp(other - constants[effect])
+            first.append(math.exp(other - constants[effect]))
         moving: list[tuple[str, float]] = []
         for name in LAYOUT[effect][0].split():
             if _ABSENT.isdisjoint(name.split("*")) and "" in words.levels.get((effect, name), {}):
-                value = float(values[words.levels[effect, name][""]])
+                value = values[words.levels[effect, name][""]]
                 if name in settled:
                     constants[effect] += value * settled[name]
                 else:
@@ -283,7 +274,7 @@ def deployment_of(design: Design) -> Deployment:
     evidence = document["evidence"]
     return Deployment(
         constants=constants,
-        first=first,
+        first=tuple(first),
         slopes=slopes,
         whole={
             quantity: math.exp(sum(values[i] * scale for i, scale in _deviations(words, "whole", row, settled)))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from reckoner.physics.arrays import Floats
 
-NAMES = ("mbu", "mbu_kv", "mfu", "mfu_decode", "layer", "link")
+NAMES = ("mbu", "mbu_kv", "mfu", "mfu_decode", "layer", "layer_prefill", "link")
 """Order of the rows and columns of :attr:`Efficiency.covariance`."""
 
 
@@ -23,13 +23,14 @@ class Efficiency:
         Share of the memory bandwidth that reading weights, and reading the cache, gets.
     mfu, mfu_decode : (...) float
         Share of the dense peak that a prefill, and a decode step, gets.
-    layer : (...) float
-        Fixed cost of a layer in units of :data:`reckoner.predict.terms.LAYER_S`.
+    layer, layer_prefill : (...) float
+        Fixed cost of a layer in a decode step, and in a prefill pass, in units of
+        :data:`reckoner.predict.terms.LAYER_S`; prefills run without captured graphs and cost more.
     link : (...) float
         Share of the nominal link speed that collectives get, their latency included.
     queue : (...) float
         Size of the prefill queue of a closed loop in units of the nominal shares.
-    covariance : (6, 6) float
+    covariance : (7, 7) float
         Of the logarithms of :data:`NAMES`.
     sigma : float
         Log standard deviation of a predicted decode time that remains when the efficiency is known.
@@ -44,6 +45,7 @@ class Efficiency:
     mfu: Floats
     mfu_decode: Floats
     layer: Floats
+    layer_prefill: Floats
     link: Floats
     queue: Floats
     covariance: NDArray[np.float64]
@@ -58,9 +60,10 @@ IDEAL = Efficiency(
     mfu=1.0,
     mfu_decode=1.0,
     layer=1.0,
+    layer_prefill=1.0,
     link=1.0,
     queue=1.0,
-    covariance=np.zeros((6, 6)),
+    covariance=np.zeros((7, 7)),
     sigma=0.0,
     source="printed limits",
     n=0,
@@ -73,9 +76,10 @@ PRIOR = Efficiency(
     mfu=0.5,
     mfu_decode=0.4,
     layer=1.0,
+    layer_prefill=5.0,
     link=0.5,
     queue=1.0,
-    covariance=np.diag(np.square([0.35, 0.5, 0.45, 0.6, 0.7, 0.7])),
+    covariance=np.diag(np.square([0.35, 0.5, 0.45, 0.6, 0.7, 0.9, 0.7])),
     sigma=0.15,
     source="assumption: a recent engine on a data-centre GPU",
     n=0,

@@ -15,7 +15,7 @@ from reckoner.physics.parallel import transfer_s
 from reckoner.predict import deployment, quantities
 from reckoner.predict.combine import Parts, decode_parts, prefill_parts
 from reckoner.predict.deployment import Deployment, Factors, Point, features
-from reckoner.predict.efficiency import PRIOR, Efficiency
+from reckoner.predict.efficiency import Efficiency
 from reckoner.predict.serving import Times, closed_loop_times, open_loop_times, scaled, static_times
 from reckoner.predict.terms import ACTIVATION_BYTES, HOP_S, Limits, Terms, Work, terms
 from reckoner.predict.work import Shape, decode_work, kv_copies, prefill_work, sequence_bytes, shape_of
@@ -123,8 +123,6 @@ class Plan:
 
     def factors(self, x: Mapping[str, Floats], given: Efficiency | None = None) -> Factors:
         """Efficiencies and factors that were learned, at these features; or those given, and nothing besides."""
-        if given is None and not deployment.is_learned():
-            given = PRIOR
         if given is not None:
             return Factors(given, given, 1.0, 1.0, None)
         return self.deployment.factors(x)
@@ -226,14 +224,8 @@ class Plan:
         return open_loop_times(step_s, own_s, work_s, arrivals, numbers.batch, numbers.output_tokens)
 
     def _limits(self, numbers: Numbers) -> Limits:
-        return Limits(
-            bandwidth_bytes_per_s=self.bandwidth_bytes_per_s,
-            peak_flop_per_s=self.peak_flop_per_s,
-            link_bytes_per_s=self.link_bytes_per_s,
-            sharers=numbers.tp,
-            tp=numbers.tp,
-            ep=numbers.ep,
-        )
+        sharers = tp = numbers.tp
+        return Limits(self.bandwidth_bytes_per_s, self.peak_flop_per_s, self.link_bytes_per_s, sharers, tp, numbers.ep)
 
     def _terms(self, work: Work, limits: Limits, pp: Floats) -> Terms:
         found = terms(work, limits)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from reckoner.design import Design, Num, Workload
 from reckoner.errors import DoesNotFitError, InputError, UnknownNameError
 from reckoner.physics.arrays import Floats, exp, log, maximum, minimum, sqrt
-from reckoner.predict import deployment
-from reckoner.predict.efficiency import NAMES, PRIOR, Efficiency
+from reckoner.predict.deployment import REACH_90
+from reckoner.predict.efficiency import NAMES, Efficiency
 from reckoner.predict.plan import Memory, Numbers, Outcome, numbers_of, prepare
 from reckoner.units import show
 
@@ -164,7 +164,7 @@ class Prediction:
         if metric == "memory_bytes":
             return MEMORY_SIGMA
         if self.given is None:
-            return prepare(self.design).deployment.half_width[QUANTITY[metric]] / deployment.REACH_90
+            return prepare(self.design).deployment.half_width[QUANTITY[metric]] / REACH_90
         if metric == "usd_per_m_output_tokens":
             return self.sigma("output_tokens_per_s")  # its inverse; the rate is taken as certain
         base = log(self._metric(metric))
@@ -332,7 +332,7 @@ def predict(
     return Prediction(
         design=design,
         workload=asked,
-        given=efficiency if efficiency is not None or deployment.is_learned() else PRIOR,
+        given=efficiency,
         ttft_s=times.ttft_s,
         tpot_s=times.tpot_s,
         e2e_s=times.e2e_s,

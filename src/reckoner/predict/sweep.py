@@ -153,7 +153,7 @@ class Sweep:
         try:
             import pyarrow as pa
         except ImportError as error:
-            raise MissingExtraError.of("pyarrow", "arrow") from error
+            raise MissingExtraError.of("pyarrow", "ledger") from error
         columns = {}
         for name in self.names:
             if name in NOUNS:

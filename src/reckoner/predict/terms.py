@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from reckoner.physics.arrays import Floats, asfloats, log2, maximum, where
 
@@ -19,8 +19,7 @@ ACTIVATION_BYTES = 2.0
 """Bytes of an activation on the link: 16-bit in the engines that published measurements (2025-11)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class Work(NamedTuple):
     """What one pass moves and computes, over all the devices that share it.
 
     Parameters
@@ -45,8 +44,7 @@ class Work:
     hidden: Floats
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(NamedTuple):
     """Printed limits of the group of devices that works on one pass.
 
     Parameters
@@ -69,8 +67,7 @@ class Limits:
     ep: Floats = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Terms(NamedTuple):
     """Seconds that each resource takes alone, at its printed limit or nominal unit."""
 
     weights_s: Floats
@@ -117,16 +114,15 @@ def terms(work: Work, limits: Limits) -> Terms:
     """
     n, tp, ep = asfloats(limits.sharers), asfloats(limits.tp), asfloats(limits.ep)
     bandwidth = n * limits.bandwidth_bytes_per_s
+    weights_s, kv_s = work.weight_bytes / bandwidth, work.kv_bytes / bandwidth
+    compute_s = work.flops / (n * limits.peak_flop_per_s)
+    layers_s = asfloats(work.n_layers) * LAYER_S
+    if isinstance(tp, float) and isinstance(ep, float) and tp == ep == 1.0:  # nobody to exchange anything with
+        return Terms(weights_s, kv_s, compute_s, layers_s, 0.0)
     collectives = COLLECTIVES_PER_LAYER * work.n_layers
     hops = collectives * HOP_S * (log2(tp) + 0.5 * log2(ep))
     ranks = maximum(tp, ep)
     crossing = 2.0 * (ranks - 1.0) / ranks
     payload = ACTIVATION_BYTES * work.hidden * work.tokens / maximum(n / tp, 1.0)
     wire = where(ranks > 1.0, collectives * crossing * payload / limits.link_bytes_per_s, 0.0 * payload)
-    return Terms(
-        weights_s=work.weight_bytes / bandwidth,
-        kv_s=work.kv_bytes / bandwidth,
-        compute_s=work.flops / (n * limits.peak_flop_per_s),
-        layers_s=asfloats(work.n_layers) * LAYER_S,
-        link_s=hops + wire,
-    )
+    return Terms(weights_s, kv_s, compute_s, layers_s, hops + wire)

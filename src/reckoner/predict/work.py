@@ -132,14 +132,9 @@ def decode_work(shape: Shape, batch: Floats, context: Floats) -> Work:
         near = kept_tokens(context, shape.window)
         kv = kv + shape.windowed_kv_bytes_per_token * near
         pairs = pairs + shape.windowed_pair_flops * near
-    return Work(
-        weight_bytes=read_weight_bytes(shape, batch),
-        kv_bytes=batch * (kv + 2.0 * shape.state_bytes),
-        flops=batch * (2.0 * shape.active_params + pairs),
-        n_layers=shape.n_layers,
-        tokens=batch,
-        hidden=shape.hidden,
-    )
+    kv_bytes = batch * (kv + 2.0 * shape.state_bytes)
+    flops = batch * (2.0 * shape.active_params + pairs)
+    return Work(read_weight_bytes(shape, batch), kv_bytes, flops, shape.n_layers, batch, shape.hidden)
 
 
 def prefill_work(shape: Shape, prompts: Floats, tokens: Floats, prefix: Floats = 0.0) -> Work:
@@ -156,14 +151,8 @@ def prefill_work(shape: Shape, prompts: Floats, tokens: Floats, prefix: Floats =
     if shape.window is not None:
         pairs = pairs + shape.windowed_pair_flops * attended_pairs(tokens, prefix, shape.window)
         cached = cached + shape.windowed_kv_bytes_per_token * kept_tokens(prefix, shape.window)
-    return Work(
-        weight_bytes=read_weight_bytes(shape, total),
-        kv_bytes=prompts * cached,
-        flops=2.0 * shape.active_params * total + prompts * pairs,
-        n_layers=shape.n_layers,
-        tokens=total,
-        hidden=shape.hidden,
-    )
+    flops = 2.0 * shape.active_params * total + prompts * pairs
+    return Work(read_weight_bytes(shape, total), prompts * cached, flops, shape.n_layers, total, shape.hidden)
 
 
 def sequence_bytes(shape: Shape, tokens: Floats) -> Floats:
