@@ -60,6 +60,16 @@ def test_four_processes_on_one_ledger_lose_nothing_and_keep_one_chain(open_ledge
     assert verify(ledger).ok
 
 
+def test_processes_that_make_the_same_ledger_at_once_make_one(tmp_path):
+    for turn in range(3):
+        writers = [start(tmp_path / f"{turn}.db", f"w{i}", 1) for i in range(6)]
+        for writer in writers:
+            writer.communicate(timeout=100)
+        assert [writer.returncode for writer in writers] == [0] * 6
+        with Ledger.open(tmp_path / f"{turn}.db") as ledger:
+            assert len(ledger) == 6
+
+
 def test_threads_share_a_ledger(open_ledger):
     ledger = open_ledger()
 

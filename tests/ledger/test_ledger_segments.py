@@ -242,7 +242,7 @@ def test_migrations_lead_forward_and_back(open_ledger):
     assert len(migrate(ledger.store, 0)) == LATEST
     assert len(migrate(ledger.store)) == LATEST
     fill(ledger, 3)
-    assert migrate(ledger.store, 1)[-1] == "subjects are found fast"
+    assert migrate(ledger.store, 1)[-1] == "subjects and kinds are found fast"
     with pytest.raises(InputError, match="export them"):
         migrate(ledger.store, 0)
     again = open_ledger()

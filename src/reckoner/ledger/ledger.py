@@ -256,7 +256,8 @@ class Ledger:
         wanted, parameters = ["seq > ?"], [after]
         where: list[Any] = parameters
         if kind is not None:
-            wanted.append("kind = ?")
+            # the second term lets the index of the rare kinds be used
+            wanted.append("kind = ?" if kind == "observation" else "kind = ? AND kind <> 'observation'")
             where.append(kind)
         if subject is not None:
             wanted.append("subject = ?")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from reckoner.errors import InputError
-from reckoner.ledger.stores import Execute, SqliteStore, Store
+from reckoner.ledger.stores import APPLICATION_ID, Execute, Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ def _entries_up(execute: Execute, dialect: str) -> None:
     number = "BIGINT" if dialect == "postgresql" else "INTEGER"
     execute(
         f"CREATE TABLE entries (seq {number} PRIMARY KEY, kind TEXT NOT NULL, subject TEXT NOT NULL, "
-        "predictor TEXT, at TEXT NOT NULL, prev TEXT NOT NULL, hash TEXT NOT NULL UNIQUE, body TEXT NOT NULL)"
+        "predictor TEXT, at TEXT NOT NULL, prev TEXT NOT NULL, hash TEXT NOT NULL, body TEXT NOT NULL)"
     )
 
 
@@ -36,10 +36,13 @@ def _entries_down(execute: Execute, dialect: str) -> None:  # noqa: ARG001
 def _subjects_up(execute: Execute, dialect: str) -> None:  # noqa: ARG001
     # An outcome looks for the predictions of its subject; without this index pairing is quadratic.
     execute("CREATE INDEX entries_subject ON entries (subject, kind, seq)")
+    # All else is rare among outcomes, and is read by kind.
+    execute("CREATE INDEX entries_kind ON entries (kind, seq) WHERE kind <> 'observation'")
 
 
 def _subjects_down(execute: Execute, dialect: str) -> None:  # noqa: ARG001
     execute("DROP INDEX entries_subject")
+    execute("DROP INDEX entries_kind")
 
 
 def _append_only_up(execute: Execute, dialect: str) -> None:
@@ -90,7 +93,7 @@ def _snapshots_down(execute: Execute, dialect: str) -> None:  # noqa: ARG001
 
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(title="entries in a chain", up=_entries_up, down=_entries_down),
-    Migration(title="subjects are found fast", up=_subjects_up, down=_subjects_down),
+    Migration(title="subjects and kinds are found fast", up=_subjects_up, down=_subjects_down),
     Migration(title="entries are append-only", up=_append_only_up, down=_append_only_down),
     Migration(title="snapshots of what was learned", up=_snapshots_up, down=_snapshots_down),
 )
@@ -115,6 +118,8 @@ def migrate(store: Store, to: int = LATEST) -> tuple[str, ...]:
         raise InputError(f"schema version is {to}; this reckoner knows 0 to {LATEST}")
     steps = []
     with store.write() as execute:
+        if store.dialect == "sqlite":
+            execute(f"PRAGMA application_id = {APPLICATION_ID}")
         execute("CREATE TABLE IF NOT EXISTS reckoner_schema (version INTEGER NOT NULL)")
         if not execute("SELECT version FROM reckoner_schema"):
             execute("INSERT INTO reckoner_schema (version) VALUES (0)")
@@ -132,8 +137,6 @@ def migrate(store: Store, to: int = LATEST) -> tuple[str, ...]:
             steps.append(step.title)
         if steps:
             execute("UPDATE reckoner_schema SET version = ?", (to,))
-    if isinstance(store, SqliteStore) and steps:
-        store.claim()
     return tuple(steps)
 
 

@@ -15,7 +15,7 @@ from reckoner.errors import DamagedError, InputError, MissingExtraError, Reckone
 
 # Waiting writers give up after this long. Assumption: four busy processes wait milliseconds; a minute means stuck.
 _PATIENCE_S = 60.0
-_APPLICATION_ID = 0x52636B6E  # "Rckn" in the SQLite header: tells our files from other programs' databases
+APPLICATION_ID = 0x52636B6E  # "Rckn" in the SQLite header: tells our files from other programs' databases
 _ADVISORY_LOCK = 0x52636B6E
 
 Row = Sequence[Any]
@@ -95,11 +95,10 @@ class SqliteStore:
                 self.path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False, cached_statements=64
             )
             try:
-                found = connection.execute("PRAGMA application_id").fetchone()[0]
-                foreign = (
-                    found != _APPLICATION_ID and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-                )
-                if foreign:
+                # tables first: our mark comes in one transaction with them, so a ledger is never seen without it
+                tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+                mark = connection.execute("PRAGMA application_id").fetchone()[0]
+                if tables and mark != APPLICATION_ID:
                     raise InputError(f"{self.path} is another program's SQLite database; choose another path")
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # sealing gives the space back
                 connection.execute("PRAGMA journal_mode = WAL")
@@ -145,11 +144,6 @@ class SqliteStore:
         """Give the pages of deleted rows back to the file system."""
         with self._said():
             self.connection.execute("PRAGMA incremental_vacuum").fetchall()
-
-    def claim(self) -> None:
-        """Mark the file as a ledger."""
-        with self._said():
-            self.connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
 
     def close(self) -> None:
         """Close the connection; SQLite then folds the write-ahead file into the database."""

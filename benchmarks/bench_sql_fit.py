@@ -1,0 +1,101 @@
+"""SQL fit of request logs in Parquet against pandas + scikit-learn: seconds and peak memory, one core, in one run.
+
+RECKONER_BENCH_ROWS sets the rows of the log (10,000,000 by default; 100,000,000 takes 1.2 GB of disk).
+RECKONER_PEER_PYTHON names an interpreter that has pandas, pyarrow and scikit-learn; by default this one.
+"""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+pytest.importorskip("duckdb")
+ROWS = int(float(os.environ.get("RECKONER_BENCH_ROWS", "1e7")))
+
+OURS = """
+from reckoner.calibrate.sql_fit import fit
+from reckoner.calibrate.sql_sources import open_source
+source = open_source(path, threads=1)
+source.connection.execute("SET memory_limit = '250MB'")
+started = time.perf_counter()
+found = fit(source, passes=passes)
+theta = [found.models[0].s_per_prompt_token, found.models[0].s_per_completion_token]
+"""
+
+PEER = """
+import numpy as np, pandas as pd
+from sklearn.linear_model import LinearRegression
+started = time.perf_counter()
+frame = pd.read_parquet(path)
+for model, part in frame.groupby("model"):
+    x = part[["prompt_tokens", "completion_tokens"]].to_numpy(float)
+    f = 0.3 + 0.0005 * x[:, 0] + 0.008 * x[:, 1]
+    line = LinearRegression().fit(x, part["e2e_s"].to_numpy(), sample_weight=1 / f**2)
+    if model == "m0":
+        theta = list(line.coef_)
+"""
+
+
+def once(code, path, passes=1):
+    """Run in a process of its own, on one core; return seconds, peak MB and two coefficients."""
+    script = textwrap.dedent(
+        f"""
+        import resource, sys, time
+        path, passes = {str(path)!r}, {passes}
+        {textwrap.indent(code, "        ").strip()}
+        took = time.perf_counter() - started
+        print(took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, *theta)
+        """
+    )
+    quiet = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    python = os.environ.get("RECKONER_PEER_PYTHON", sys.executable) if code is PEER else sys.executable
+    words = [python, "-c", script]
+    told = subprocess.run(words, check=False, capture_output=True, text=True, env={**os.environ, **quiet})
+    if told.returncode:
+        return None, told.stderr.strip().splitlines()[-1]
+    return [float(word) for word in told.stdout.split()], ""
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    import duckdb
+
+    path = tmp_path_factory.mktemp("log") / "log.parquet"
+    duckdb.connect().execute(
+        f"""COPY (SELECT 'm' || (i % 8) AS model, CAST(hash(i) % 8000 + 1 AS INTEGER) AS prompt_tokens,
+        CAST(hash(i * 7 + 1) % 900 + 1 AS INTEGER) AS completion_tokens,
+        (0.15 + (hash(i) % 8000 + 1) * 0.00005 * (1 + i % 8) + (hash(i * 7 + 1) % 900 + 1) * 0.008)
+        * exp(((hash(i * 13 + 5) % 2000) / 1000.0 - 1) * 0.2) AS e2e_s FROM range({ROWS}) t(i)) TO '{path}'"""
+    )
+    yield path
+    path.unlink()
+
+
+def test_sql_fit_against_pandas_and_scikit_learn(log):
+    print(f"\n{ROWS:,} rows, {log.stat().st_size / 1e6:.0f} MB of Parquet")
+    best = {}
+    for name, code, passes in (
+        ("ours, 1 pass", OURS, 1),
+        ("ours, 3 passes", OURS, 3),
+        ("pandas + scikit-learn", PEER, 1),
+    ):
+        runs = []
+        for _ in range(3):
+            found, why = once(code, log, passes)
+            if found is None:
+                break
+            runs.append(found)
+        if not runs:
+            print(f"{name:24} not run: {why}")
+            continue
+        best[name] = min(runs)
+        print(f"{name:24} {best[name][0]:6.2f} s  {best[name][1]:7.0f} MB  coefficients of m0 {best[name][2:]}")
+    ours = best["ours, 1 pass"]
+    assert ours[2:] == pytest.approx([5e-5, 8e-3], rel=0.02)
+    if "pandas + scikit-learn" in best:
+        peer = best["pandas + scikit-learn"]
+        assert ours[2:] == pytest.approx(peer[2:], rel=1e-3)
+        print(f"ratio: {peer[0] / ours[0]:.1f} x faster, {peer[1] / ours[1]:.1f} x less memory")
+        assert ours[0] < peer[0]
