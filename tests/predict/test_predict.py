@@ -287,3 +287,12 @@ def test_designs_that_are_asked_again_keep_their_numbers_and_others_do_not_get_t
     for _ in range(600):  # more than are kept
         assert ask(batch=2).tpot_s == ask(batch=2).tpot_s
     assert ask(MIXTRAL).tpot_s != ask(LLAMA).tpot_s
+
+
+def test_many_threads_get_the_numbers_of_their_own_designs():
+    from concurrent.futures import ThreadPoolExecutor
+
+    batches = list(range(1, 400))
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda batch: ask(batch=batch).tpot_s, batches))
+    assert found == [ask(batch=batch).tpot_s for batch in batches]

@@ -51,6 +51,16 @@ def test_csv_has_a_line_a_metric(capsys, monkeypatch):
     assert all(float(row["low"]) < float(row["value"]) < float(row["high"]) for row in rows)
 
 
+def test_the_rent_can_come_from_the_catalogue(capsys, monkeypatch):
+    from reckoner.catalogue.find import rate
+
+    asked = ("predict", "gpt2", "-d", "h100", "--csv")
+    _, stated, _ = run(capsys, monkeypatch, *asked, "--usd-per-hour", str(rate("h100", "aws").usd_per_hour))
+    _, found, _ = run(capsys, monkeypatch, *asked, "--provider", "aws")
+    assert found == stated
+    assert "usd_per_m_output_tokens" in found
+
+
 def test_the_table_shows_each_metric_with_its_interval_and_says_what_binds(capsys, monkeypatch):
     code, out, _ = run(capsys, monkeypatch, "predict", "llama-3.1-8b", "-d", "h100", "--explain")
     assert code == 0

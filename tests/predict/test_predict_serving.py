@@ -62,6 +62,7 @@ def test_what_arrives_is_served_until_the_full_batch_is_the_limit():
     full = predict(DESIGN, Workload(prompt_tokens=512, output_tokens=128), efficiency=PRIOR)
     light, heavy = ask(2.0), ask(1000.0)
     assert light.requests_per_s == 2.0
+    assert light.interval("requests_per_s") == (2.0, 2.0)
     assert not light.overloaded
     assert heavy.overloaded
     assert heavy.requests_per_s == pytest.approx(full.requests_per_s)

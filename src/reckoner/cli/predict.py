@@ -31,6 +31,7 @@ LABELS = {
 @click.option("-d", "--device", required=True, help="Device, such as h100; see reckoner devices.")
 @design_options(lists=False)
 @click.option("--usd-per-hour", type=float, help="Rent of one device; adds the price of a million tokens.")
+@click.option("--provider", help="Take that rent from the catalogue, such as aws or runpod.")
 @click.option("--level", type=float, default=0.9, show_default=True, help="Probability that an interval holds.")
 @click.option("--explain", "explained", is_flag=True, help="Every term with its formula and source.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write the roofline picture (PNG).")
@@ -54,7 +55,10 @@ def command(model: str, device: str, **options: Any) -> int:
     tokens = ("prompt_tokens", "output_tokens", "requests_per_s", "prefix_hit")
     serving = Serving(**given(options, [name for name in (*WORDS, *NUMBERS) if name not in tokens]))
     design = Design(model=find.model(model), device=find.device(device), serving=serving)
-    found = predict(design, Workload(**given(options, tokens)), usd_per_hour=options["usd_per_hour"]).require_fit()
+    rent = options["usd_per_hour"]
+    if options["provider"] is not None:
+        rent = find.rate(device, options["provider"]).usd_per_hour
+    found = predict(design, Workload(**given(options, tokens)), usd_per_hour=rent).require_fit()
     if options["plot"] is not None:
         from reckoner.report.png import to_png
         from reckoner.report.roofline_figure import roofline_chart

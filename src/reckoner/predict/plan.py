@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from threading import Lock
 from typing import NamedTuple
 
 from reckoner.design import Design, Workload
@@ -266,14 +267,16 @@ def prepare(design: Design) -> Plan:
         static=serving.scheduler == "static",
         in_flash=device.tier == "tinyml" and device.flash_bytes is not None,
     )
-    if len(_PLANS) >= _KEPT:
-        _PLANS.pop(next(iter(_PLANS)))
-    _PLANS[id(design)] = plan
+    with _LOCK:
+        if len(_PLANS) >= _KEPT:
+            _PLANS.pop(next(iter(_PLANS)))
+        _PLANS[id(design)] = plan
     return plan
 
 
 _KEPT = 256
 _PLANS: dict[int, Plan] = {}
+_LOCK = Lock()  # of writers; a reader checks that the plan it found is of its own design
 
 
 def point_of(numbers: Numbers) -> Point:

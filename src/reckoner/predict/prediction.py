@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from reckoner.design import Design, Num, Workload
 from reckoner.errors import DoesNotFitError, InputError, UnknownNameError
-from reckoner.physics.arrays import Floats, exp, log, maximum, minimum, sqrt
+from reckoner.physics.arrays import Floats, exp, log, maximum, minimum, sqrt, where
 from reckoner.predict.deployment import REACH_90
 from reckoner.predict.efficiency import NAMES, Efficiency
 from reckoner.predict.plan import Memory, Numbers, Outcome, numbers_of, prepare
@@ -153,6 +153,12 @@ class Prediction:
         least = self.outcome.least._asdict().get(metric)
         if least is not None:  # no deployment beats the printed limits
             low = maximum(low, minimum(least, value))
+        if metric in (
+            "requests_per_s",
+            "output_tokens_per_s",
+        ):  # an open loop that is not overloaded serves what arrives
+            served = (self.workload.requests_per_s > 0.0) & (self.e2e_s < math.inf)
+            low, high = where(served, value, low), where(served, value, high)
         return low, high
 
     def sigma(self, metric: str) -> Num:
