@@ -1,1 +1,1 @@
-"""Replay of real requests: how good are our forecasts?"""
+"""Replay of real requests: how good our forecasts are."""

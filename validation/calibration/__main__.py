@@ -9,12 +9,13 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
-from reckoner.files import write_atomic, write_json
 from validation.calibration.page import SOURCES, page, table
 from validation.calibration.replay import mean_of, replay, summary
 from validation.calibration.rivals import RIVALS, Ours, Seed
 from validation.calibration.streams import HERE, Request, Stream, read_streams
 from validation.calibration.transfer import transfer
+
+from reckoner.files import write_atomic, write_json
 
 
 def study(keys: list[str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from reckoner.calibrate.priors import PRIORS, guess_provider
 
 
 class Answer(NamedTuple):
-    """A forecast; the ends are None where the forecaster gives none. [ms]"""
+    """A forecast in milliseconds; the ends are None where the forecaster gives none."""
 
     value: float
     low: float | None = None
@@ -25,7 +25,7 @@ class Rival(Protocol):
     """A forecaster of one stream."""
 
     def predict(self, prompt: int, completion: int, in_flight: int, at: float | None = None) -> Answer:
-        """Forecast a request at launch; ``at`` is the stream's clock. [s]"""
+        """Forecast a request at launch; ``at`` is the stream's clock in seconds."""
 
     def learn(self, prompt: int, completion: int, in_flight: int, actual_ms: float, at: float | None = None) -> None:
         """Learn a request that has finished."""
