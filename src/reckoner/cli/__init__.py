@@ -34,6 +34,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "reckoner.cli.models:command",
         "List built-in models, or show one (or a config.json) with exact counts.",
     ),
+    "answer": ("reckoner.cli.answer:command", "Predict every row of a file of items, with 90 % intervals."),
+    "validate": (
+        "reckoner.cli.validate:command",
+        "Score predictions on public measurements: same cells, new models, devices and sources.",
+    ),
     "registry": (
         "reckoner.cli.registry:command",
         "Keep model versions by content: register, name, withdraw, verify.",

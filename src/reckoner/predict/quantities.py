@@ -1,0 +1,240 @@
+"""Each kind of published quantity as a composition of decode steps and prefills: where a row becomes physics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reckoner.predict.combine import closed_loop_ttft_s, decode_parts, prefill_parts
+from reckoner.predict.efficiency import Efficiency
+from reckoner.predict.rows import Column, Rows
+from reckoner.predict.terms import Limits, Terms, Work, terms
+
+EFFECTS = (
+    *("weights", "kv", "decode_flops", "prefill_flops", "layers", "prefill_layers", "link"),
+    *("whole", "queue", "power", "state", "workspace"),
+)
+"""What can be slower or larger than its nominal size; an effect is the logarithm of that factor."""
+
+LOSS = {"weights": 0.25, "kv": 0.6, "decode_flops": 1.0, "prefill_flops": 1.0}
+"""Nominal time beyond the printed limit, as a share of the time at the limit; its fitted multiple is never negative, so
+no fitted efficiency exceeds 1. Assumption: the unit of a fitted effect."""
+
+_ROUTING = 0.8
+"""Routed share of the active weights, which shrinks the chance of meeting a new expert. Assumption."""
+_MEMORY_FOR_WEIGHTS = 0.6
+"""Share of memory that weights may fill where a submission states no parallelism. Assumption: the yardstick's."""
+_LARGEST_BATCH = 1024.0
+_POWER_SHARE = 0.7
+"""Nominal draw as a share of the power limit. Assumption: the unit of a fitted effect."""
+_WORKSPACE_GB = 0.5
+"""Nominal memory beyond weights and cache. Assumption: the unit of a fitted effect."""
+_SATURATED = 256.0
+_ROUNDS = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
+    """Terms of every row, and what composes them."""
+
+    step: Terms
+    own: Terms
+    whole: Terms
+    batch: Column
+    devices: Column
+    tp: Column
+    ep: Column
+    replicas: Column
+    prompted: NDArray[np.bool_]
+
+    def take(self, index: NDArray[np.int64]) -> Basis:
+        """Return the rows at ``index``, in that order."""
+
+        def cut(t: Terms) -> Terms:
+            return Terms(
+                weights_s=np.asarray(t.weights_s)[index],
+                kv_s=np.asarray(t.kv_s)[index],
+                compute_s=np.asarray(t.compute_s)[index],
+                layers_s=np.asarray(t.layers_s)[index],
+                link_s=np.asarray(t.link_s)[index],
+            )
+
+        return Basis(
+            step=cut(self.step),
+            own=cut(self.own),
+            whole=cut(self.whole),
+            batch=self.batch[index],
+            devices=self.devices[index],
+            tp=self.tp[index],
+            ep=self.ep[index],
+            replicas=self.replicas[index],
+            prompted=self.prompted[index],
+        )
+
+
+def experts_read(rows: Rows, tokens: Column) -> Column:
+    """Share of the weights that a pass over ``tokens`` tokens reads: all when dense, the active ones at one token."""
+    share = rows.number["share"]
+    met = share + (1.0 - share) * (1.0 - (1.0 - _ROUTING * share) ** np.maximum(tokens - 1.0, 0.0))
+    return np.where(share < 0.97, met, 1.0)
+
+
+def basis(rows: Rows) -> Basis:
+    """Lay out parallelism, batch and terms of each row; offline runs without a stated batch fill their memory."""
+    x = rows.number
+    kind = rows.label["kind"]
+    offline = np.isin(kind, ["offline_tput", "server_tput", "energy_per_tok_offline"])
+    free = offline & np.array([name.startswith("mlperf") for name in rows.label["scenario"]])
+    need = 2.0 ** np.ceil(np.log2(np.maximum(1.0, x["w_gb"] / (_MEMORY_FOR_WEIGHTS * x["mem_gb"]))))
+    devices = np.where(free, np.minimum(need, x["n"]), x["n"])
+    room = (0.9 * x["mem_gb"] * devices - x["w_gb"]) * 1e9 / np.maximum(x["kv_b"] * (x["n_in"] + x["n_out"]), 1.0)
+    batch = np.where(
+        offline, np.clip(np.where(np.isfinite(x["batch"]), x["batch"], room), 1.0, _LARGEST_BATCH), x["batch"]
+    )
+    batch = np.maximum(np.where(np.isfinite(batch), batch, 1.0), 0.25)
+    sharers = np.where(offline, devices, x["n_eff"])
+    split = np.where(np.isfinite(x["tp"]), np.minimum(x["tp"], x["n"]), np.where(x["n_eff"] < x["n"], 1.0, x["n"]))
+    tp = np.maximum(np.where(offline, devices, split), 1.0)
+    ep = np.clip(np.where(np.isfinite(x["ep"]), x["ep"], 1.0), 1.0, x["n"])
+    limits = Limits(
+        bandwidth_bytes_per_s=x["bw_gb_s"] * 1e9,
+        peak_flop_per_s=x["peak_tflops"] * 1e12,
+        link_bytes_per_s=x["link_gb_s"] * 1e9,
+        sharers=sharers,
+        tp=tp,
+        ep=ep,
+    )
+    prompt = np.maximum(x["n_in"], 1.0)
+    return Basis(
+        step=terms(_work(rows, batch, batch * x["kv_b"] * x["ctx"], 0.0), limits),
+        own=terms(_work(rows, prompt, 0.0 * prompt, prompt), limits),
+        whole=terms(_work(rows, prompt * batch, 0.0 * prompt, prompt), limits),
+        batch=batch,
+        devices=np.where(offline, devices, x["n"]),
+        tp=tp,
+        ep=ep,
+        replicas=np.where(offline, x["n"] / devices, 1.0),
+        prompted=x["n_in"] > 0.0,
+    )
+
+
+def _work(rows: Rows, tokens: Column, kv_bytes: Column, span: Column | float) -> Work:
+    x = rows.number
+    linear = 2.0 * x["active_b"] * 1e9 * tokens
+    attention = 2.0 * x["layers"] * x["hidden"] * span * tokens  # 4 L h S^2, halved by the causal mask
+    return Work(
+        weight_bytes=x["w_gb"] * 1e9 * experts_read(rows, tokens),
+        kv_bytes=kv_bytes,
+        flops=linear + attention,
+        n_layers=x["layers"],
+        tokens=tokens,
+        hidden=x["hidden"],
+    )
+
+
+def efficiency(effects: NDArray[np.float64]) -> Efficiency:
+    """Efficiencies of rows from their effects of shape (n, len(EFFECTS))."""
+    factor = dict(zip(EFFECTS, np.exp(effects).T, strict=True))
+    share = {name: 1.0 / (1.0 + loss * factor[name]) for name, loss in LOSS.items()}
+    return Efficiency(
+        mbu=share["weights"],
+        mbu_kv=share["kv"],
+        mfu=share["prefill_flops"],
+        mfu_decode=share["decode_flops"],
+        layer=factor["layers"],
+        layer_prefill=factor["prefill_layers"],
+        link=1.0 / factor["link"],
+        queue=factor["queue"],
+        covariance=np.zeros((7, 7)),
+        sigma=0.0,
+        source="rows",
+        n=0,
+    )
+
+
+def log_quantity(rows: Rows, base: Basis, effects: NDArray[np.float64]) -> Column:
+    """Logarithm of each row's quantity, in the unit of its kind.
+
+    Parameters
+    ----------
+    rows : Rows
+        What is asked.
+    base : Basis
+        Of the same rows.
+    effects : (n, len(EFFECTS)) float
+        Logarithms of the factors on each term.
+
+    Returns
+    -------
+    (n,) float
+        log s, log J or log GB.
+    """
+    x, kind = rows.number, rows.label["kind"]
+    eff = efficiency(effects)
+    factor = dict(zip(EFFECTS, np.exp(effects).T, strict=True))
+    batch, output = base.batch, x["n_out"]
+    step_s = np.asarray(decode_parts(base.step, eff).total_s)
+    own_s = np.asarray(prefill_parts(base.own, eff).total_s)
+    static = prefill_parts(base.whole, eff)
+    static_s = np.asarray(static.total_s)
+    foreign_s = np.where(base.prompted, static_s - np.asarray(static.layers_s), 0.0)  # launches overlap with decoding
+    tpot_s = step_s + foreign_s / output
+    ttft_s = np.asarray(closed_loop_ttft_s(own_s, step_s, foreign_s, output, eff.queue))
+    offline_s = (foreign_s + output * step_s) / batch / output / base.replicas
+    open_tpot_s, open_ttft_s = _open_loop(rows, base, effects) if np.any(x["rate"] > 0.0) else (tpot_s, ttft_s)
+    watts = _POWER_SHARE * x["tdp_w"] * factor["power"]
+    seconds = {
+        "decode_b1": step_s,
+        "decode_static": step_s,
+        "serving_tpot_disagg": step_s,
+        "serving_tpot": tpot_s,
+        "openloop_tpot": open_tpot_s,
+        "prefill_b1": static_s,
+        "prefill_static": static_s,
+        "e2e_static": np.where(base.prompted, static_s, 0.0) + output * step_s,
+        "serving_tput": (ttft_s + output * tpot_s) / (batch * output),
+        "serving_ttft": ttft_s,
+        "openloop_ttft": open_ttft_s,
+        "offline_tput": offline_s,
+        "server_tput": offline_s,
+        "energy_per_tok": tpot_s * watts * x["n"] / batch,
+        "energy_per_tok_offline": offline_s * watts * x["n"],
+    }
+    out = np.ones(len(rows))
+    for name, value in seconds.items():
+        chosen = kind == name
+        out[chosen] = (value * factor["whole"])[chosen]
+    held = x["kv_b"] * x["ctx"] * batch / 1e9
+    chosen = kind == "memory_gb"
+    out[chosen] = (x["w_gb"] * factor["state"] + held + _WORKSPACE_GB * factor["workspace"])[chosen]
+    return np.log(np.maximum(out, 1e-12))
+
+
+def _open_loop(rows: Rows, base: Basis, effects: NDArray[np.float64]) -> tuple[Column, Column]:
+    """Little's law: the batch is the rate times the time that a request of that batch spends in the system."""
+    x = rows.number
+    rate = np.where(np.isfinite(x["rate"]), x["rate"], 0.0)
+    eff = efficiency(effects)
+    own_s = np.asarray(prefill_parts(base.own, eff).total_s)
+    fixed = np.asarray(prefill_parts(base.own, eff).layers_s)
+    work_s = np.where(base.prompted, own_s - fixed, 0.0)  # prefill of one prompt, interleaved with decoding
+    output = x["n_out"]
+    inside = np.full(len(rows), 8.0)
+    one = 1.0 / base.batch
+    for _ in range(_ROUNDS):
+        share = experts_read(rows, inside) / experts_read(rows, base.batch)
+        step = Terms(
+            weights_s=base.step.weights_s * share,
+            kv_s=base.step.kv_s * one * inside,
+            compute_s=base.step.compute_s * one * inside,
+            layers_s=base.step.layers_s,
+            link_s=base.step.link_s,
+        )
+        step_s = np.asarray(decode_parts(step, eff).total_s)
+        tpot_s = step_s + inside * work_s / output
+        inside = np.clip(0.5 * inside + 0.5 * rate * (own_s + output * tpot_s), 0.5, _SATURATED)
+    busy = np.clip(rate * work_s, 0.0, 0.95)
+    wait_s = 0.5 * busy / (1.0 - busy) * work_s  # M/D/1 queue of prefills
+    return tpot_s, own_s + 0.5 * step_s + wait_s
