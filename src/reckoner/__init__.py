@@ -17,10 +17,12 @@ _HOME: dict[str, str] = {
     "Serving": "reckoner.design",
     "Slo": "reckoner.design",
     "Workload": "reckoner.design",
+    "capacity": "reckoner.simulate.sizing",
     "device": "reckoner.catalogue.find",
     "model": "reckoner.catalogue.find",
     "predict": "reckoner.predict.prediction",
     "rate": "reckoner.catalogue.find",
+    "simulate": "reckoner.simulate.run",
     "sweep": "reckoner.predict.sweep",
 }
 
@@ -32,10 +34,12 @@ __all__ = [
     "Slo",
     "Workload",
     "__version__",
+    "capacity",
     "device",
     "model",
     "predict",
     "rate",
+    "simulate",
     "sweep",
 ]
 

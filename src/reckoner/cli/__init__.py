@@ -26,6 +26,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Predict latency, throughput, memory and energy of one design.",
     ),
     "sweep": ("reckoner.cli.sweep:command", "Predict every combination of models, devices, formats and numbers."),
+    "simulate": (
+        "reckoner.cli.simulate:command",
+        "Simulate requests on one design: percentiles with intervals, goodput, load over time.",
+    ),
+    "capacity": (
+        "reckoner.cli.capacity:command",
+        "Find the largest rate that meets an SLO, or the fewest devices for a load.",
+    ),
     "devices": (
         "reckoner.cli.devices:command",
         "List devices with dense peaks, or show one with source, date and prices.",

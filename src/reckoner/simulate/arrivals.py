@@ -13,6 +13,10 @@ from reckoner.simulate.lengths import Ints, Lengths, as_tokens
 
 Times = NDArray[np.float64]
 
+SPREAD_S = 10.0
+"""By how much the copies of a repeated load are spread. Assumption: long against a prefill, short against the swings of
+a load over minutes. [s]"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Arrivals:
@@ -102,25 +106,43 @@ class Arrivals:
             raise InputError(f"factor is {factor!r}; it must be above 0")
         return replace(self, arrival_s=self.arrival_s / factor)
 
-    def repeated(self, times: int) -> Arrivals:
-        """Return each request ``times`` times, at one moment: a load so many times over.
+    def repeated(self, times: int, *, seed: int = 0, spread_s: float = SPREAD_S) -> Arrivals:
+        """Return the load so many times over.
+
+        Parameters
+        ----------
+        times : int
+            Copies of each request.
+        seed : int
+            Of the moments at which copies arrive.
+        spread_s : float
+            Each copy arrives up to so much later than its original, so that copies do not arrive as one burst. [s]
 
         Raises
         ------
         InputError
-            Sessions cannot be repeated so, or ``times`` is below 1.
+            Sessions cannot be repeated so, or a number is out of range.
         """
-        if times < 1 or self.follows is not None:
-            raise InputError(f"times is {times}; it must be at least 1, and the arrivals an open loop")
-        cached, group = self.cached_tokens, self.group
+        if times < 1 or not 0.0 <= spread_s < np.inf or self.follows is not None:
+            raise InputError(
+                f"times is {times} and spread_s {spread_s!r} for {self.name}; at least 1 and 0, of an open loop"
+            )
+        if times == 1:
+            return self
+        rng = np.random.default_rng(seed)
+        later = rng.uniform(0.0, spread_s, (len(self), times))
+        later[:, 0] = 0.0
+        moments = (self.arrival_s[:, None] + later).ravel()
+        order = np.argsort(moments, kind="stable")
+        rows = order // times
         return replace(
             self,
-            arrival_s=np.repeat(self.arrival_s, times),
-            prompt_tokens=np.repeat(self.prompt_tokens, times),
-            output_tokens=np.repeat(self.output_tokens, times),
+            arrival_s=moments[order],
+            prompt_tokens=self.prompt_tokens[rows],
+            output_tokens=self.output_tokens[rows],
+            cached_tokens=None if self.cached_tokens is None else self.cached_tokens[rows],
+            group=None if self.group is None else self.group[rows],
             name=f"{self.name}, {times} times over",
-            cached_tokens=None if cached is None else np.repeat(cached, times),
-            group=None if group is None else np.repeat(group, times),
         )
 
 

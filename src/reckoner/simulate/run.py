@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from reckoner.design import Design
 from reckoner.errors import InputError
-from reckoner.predict.efficiency import PRIOR, Efficiency
+from reckoner.predict.efficiency import Efficiency
 from reckoner.simulate.arrivals import Arrivals
 from reckoner.simulate.cost import StepCost
 from reckoner.simulate.schedulers import ROUTINGS, Continuous, PrefillFirst, Scheduler
@@ -31,7 +31,7 @@ def simulate(
     design: Design | Server,
     arrivals: Arrivals,
     *,
-    efficiency: Efficiency = PRIOR,
+    efficiency: Efficiency | None = None,
     scheduler: Scheduler | None = None,
     usd_per_hour: float | None = None,
     progress: Progress | None = None,
@@ -44,7 +44,7 @@ def simulate(
         A design of scalars, or a server with costs given by hand.
     arrivals : Arrivals
         Such as :func:`reckoner.simulate.poisson`.
-    efficiency : Efficiency
+    efficiency : Efficiency, optional
         What the deployment gets of the printed limits; of a design only.
     scheduler : Scheduler, optional
         :class:`~reckoner.simulate.schedulers.Continuous` by default; of a design only.

@@ -75,7 +75,7 @@ def seats_of(scheduler: Scheduler) -> int:
 def server_of(
     design: Design,
     *,
-    efficiency: Efficiency = PRIOR,
+    efficiency: Efficiency | None = None,
     scheduler: Scheduler | None = None,
     kv_tokens: int | None = None,
     replicas: int | None = None,
@@ -86,8 +86,8 @@ def server_of(
     ----------
     design : Design
         Of scalars; ``serving.batch`` plays no part here, the scheduler says how many share a step.
-    efficiency : Efficiency
-        What the deployment gets of the printed limits.
+    efficiency : Efficiency, optional
+        What the deployment gets of the printed limits; :data:`~reckoner.predict.efficiency.PRIOR` by default.
     scheduler : Scheduler, optional
         :class:`~reckoner.simulate.schedulers.Continuous` by default.
     kv_tokens : int, optional
@@ -103,7 +103,7 @@ def server_of(
     chosen = scheduler if scheduler is not None else Continuous()
     tokens = chosen.token_budget if isinstance(chosen, Continuous) else STATIC_TOKENS
     seats = seats_of(chosen)
-    cost = step_cost(design, efficiency, max_seqs=seats, tokens=tokens)
+    cost = step_cost(design, efficiency if efficiency is not None else PRIOR, max_seqs=seats, tokens=tokens)
     each = int(design.serving.tp)
     copies = int(design.serving.replicas) if replicas is None else replicas
     device = design.device
