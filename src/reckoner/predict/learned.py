@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from reckoner.files import write_atomic
 from reckoner.predict import effects, kriging
 from reckoner.predict.intervals import Bands, Known, novelty
-from reckoner.predict.quantities import basis, log_quantity
+from reckoner.predict.quantities import basis, log_quantity, sequences_inside
 from reckoner.predict.rows import Column, Rows
 
 EFFECTS_FILE = "effects.json"
 NEIGHBOURS_FILE = "neighbours.npz"
+_ROUNDS = 15  # halvings of the distance to the settled batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +61,32 @@ class Answers:
 
 def answer_rows(rows: Rows, prior: Learned) -> Answers:
     """Predict rows: physics with pooled effects, then what is known of like configurations."""
+    rows = _settled(rows, prior)
     base = basis(rows)
     laid = effects.parts(rows, base, prior.words)
     pooled = log_quantity(rows, base, effects.apply(laid, prior.coefficients, len(rows)))
     mean, explained = kriging.smooth(prior.smoother, kriging.points(rows, base))
     new = novelty(rows, prior.known, explained)
     return Answers(pooled + mean, prior.bands.half_width(rows, new), new)
+
+
+def _settled(rows: Rows, prior: Learned) -> Rows:
+    """Give rows with an arrival rate and no batch the batch that they settle at."""
+    open_ = np.flatnonzero((np.nan_to_num(rows.number["rate"]) > 0.0) & ~np.isfinite(rows.number["batch"]))
+    if not len(open_):
+        return rows
+    part = rows.take(open_)
+    as_tpot = {"kind": "openloop_tpot", "group": "tpot"}
+    label = {k: np.full_like(v, as_tpot[k]) if k in as_tpot else v for k, v in part.label.items()}
+    inside = np.full(len(open_), 8.0)
+    for _ in range(_ROUNDS):
+        guess = Rows(dict(part.number) | {"batch": inside}, label, part.assumed)
+        base = basis(guess)
+        u = effects.apply(effects.parts(guess, base, prior.words), prior.coefficients, len(guess))
+        inside = 0.5 * inside + 0.5 * sequences_inside(guess, log_quantity(guess, base, u))
+    batch = rows.number["batch"].copy()
+    batch[open_] = inside
+    return Rows(dict(rows.number) | {"batch": batch}, rows.label, rows.assumed)
 
 
 def save(prior: Learned, folder: Path, sd: NDArray[np.float64], counts: NDArray[np.int64]) -> None:

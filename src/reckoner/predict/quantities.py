@@ -27,12 +27,14 @@ _ROUTING = 0.8
 _MEMORY_FOR_WEIGHTS = 0.6
 """Share of memory that weights may fill where a submission states no parallelism. Assumption: the yardstick's."""
 _LARGEST_BATCH = 1024.0
+_USABLE = 0.9
+"""Share of memory that an engine allocates: vLLM's gpu_memory_utilization (docs.vllm.ai, 2026-11-20)."""
 _POWER_SHARE = 0.7
 """Nominal draw as a share of the power limit. Assumption: the unit of a fitted effect."""
 _WORKSPACE_GB = 0.5
 """Nominal memory beyond weights and cache. Assumption: the unit of a fitted effect."""
 _SATURATED = 256.0
-_ROUNDS = 60
+_FULL = 0.95  # utilisation at which a queue is cut off: beyond it the wait grows with the length of the run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,7 @@ def basis(rows: Rows) -> Basis:
     free = offline & np.array([name.startswith("mlperf") for name in rows.label["scenario"]])
     need = 2.0 ** np.ceil(np.log2(np.maximum(1.0, x["w_gb"] / (_MEMORY_FOR_WEIGHTS * x["mem_gb"]))))
     devices = np.where(free, np.minimum(need, x["n"]), x["n"])
-    room = (0.9 * x["mem_gb"] * devices - x["w_gb"]) * 1e9 / np.maximum(x["kv_b"] * (x["n_in"] + x["n_out"]), 1.0)
+    room = _sequences_that_fit(rows, devices)
     batch = np.where(
         offline, np.clip(np.where(np.isfinite(x["batch"]), x["batch"], room), 1.0, _LARGEST_BATCH), x["batch"]
     )
@@ -118,6 +120,13 @@ def basis(rows: Rows) -> Basis:
         replicas=np.where(offline, x["n"] / devices, 1.0),
         prompted=x["n_in"] > 0.0,
     )
+
+
+def _sequences_that_fit(rows: Rows, devices: Column) -> Column:
+    """Sequences whose whole cache fits beside the weights."""
+    x = rows.number
+    free_gb = _USABLE * x["mem_gb"] * devices - x["w_gb"]
+    return np.asarray(free_gb * 1e9 / np.maximum(x["kv_b"] * (x["n_in"] + x["n_out"]), 1.0))
 
 
 def _work(rows: Rows, tokens: Column, kv_bytes: Column, span: Column | float) -> Work:
@@ -183,20 +192,19 @@ def log_quantity(rows: Rows, base: Basis, effects: NDArray[np.float64]) -> Colum
     tpot_s = step_s + foreign_s / output
     ttft_s = np.asarray(closed_loop_ttft_s(own_s, step_s, foreign_s, output, eff.queue))
     offline_s = (foreign_s + output * step_s) / batch / output / base.replicas
-    open_tpot_s, open_ttft_s = _open_loop(rows, base, effects) if np.any(x["rate"] > 0.0) else (tpot_s, ttft_s)
     watts = _POWER_SHARE * x["tdp_w"] * factor["power"]
     seconds = {
         "decode_b1": step_s,
         "decode_static": step_s,
         "serving_tpot_disagg": step_s,
         "serving_tpot": tpot_s,
-        "openloop_tpot": open_tpot_s,
+        "openloop_tpot": tpot_s,
         "prefill_b1": static_s,
         "prefill_static": static_s,
         "e2e_static": np.where(base.prompted, static_s, 0.0) + output * step_s,
         "serving_tput": (ttft_s + output * tpot_s) / (batch * output),
         "serving_ttft": ttft_s,
-        "openloop_ttft": open_ttft_s,
+        "openloop_ttft": own_s + 0.5 * step_s + _queued_s(rows, foreign_s / batch),
         "offline_tput": offline_s,
         "server_tput": offline_s,
         "energy_per_tok": tpot_s * watts * x["n"] / batch,
@@ -212,29 +220,32 @@ def log_quantity(rows: Rows, base: Basis, effects: NDArray[np.float64]) -> Colum
     return np.log(np.maximum(out, 1e-12))
 
 
-def _open_loop(rows: Rows, base: Basis, effects: NDArray[np.float64]) -> tuple[Column, Column]:
-    """Little's law: the batch is the rate times the time that a request of that batch spends in the system."""
+def sequences_inside(rows: Rows, log_tpot: Column) -> Column:
+    """Sequences in an open system by Little's law: arrivals per second times the time that each spends decoding.
+
+    Parameters
+    ----------
+    rows : Rows
+        With a rate.
+    log_tpot : (n,) float
+        Logarithm of the time per output token at the present guess. [log s]
+
+    Returns
+    -------
+    (n,) float
+        At least a half, at most what the cache's memory holds.
+
+    References
+    ----------
+    .. [1] J. D. C. Little, "A Proof for the Queuing Formula L = lambda W", Operations Research 9(3), 1961.
+    """
     x = rows.number
-    rate = np.where(np.isfinite(x["rate"]), x["rate"], 0.0)
-    eff = efficiency(effects)
-    own_s = np.asarray(prefill_parts(base.own, eff).total_s)
-    fixed = np.asarray(prefill_parts(base.own, eff).layers_s)
-    work_s = np.where(base.prompted, own_s - fixed, 0.0)  # prefill of one prompt, interleaved with decoding
-    output = x["n_out"]
-    inside = np.full(len(rows), 8.0)
-    one = 1.0 / base.batch
-    for _ in range(_ROUNDS):
-        share = experts_read(rows, inside) / experts_read(rows, base.batch)
-        step = Terms(
-            weights_s=base.step.weights_s * share,
-            kv_s=base.step.kv_s * one * inside,
-            compute_s=base.step.compute_s * one * inside,
-            layers_s=base.step.layers_s,
-            link_s=base.step.link_s,
-        )
-        step_s = np.asarray(decode_parts(step, eff).total_s)
-        tpot_s = step_s + inside * work_s / output
-        inside = np.clip(0.5 * inside + 0.5 * rate * (own_s + output * tpot_s), 0.5, _SATURATED)
-    busy = np.clip(rate * work_s, 0.0, 0.95)
-    wait_s = 0.5 * busy / (1.0 - busy) * work_s  # M/D/1 queue of prefills
-    return tpot_s, own_s + 0.5 * step_s + wait_s
+    most = np.clip(_sequences_that_fit(rows, x["n"]), 1.0, _SATURATED)
+    return np.asarray(np.clip(x["rate"] * x["n_out"] * np.exp(log_tpot), 0.5, most))
+
+
+def _queued_s(rows: Rows, prefill_s: Column) -> Column:
+    """Wait for the prefills of others: an M/D/1 queue."""
+    rate = np.nan_to_num(rows.number["rate"])
+    busy = np.clip(rate * prefill_s, 0.0, _FULL)
+    return np.asarray(0.5 * busy / (1.0 - busy) * prefill_s)
