@@ -6,6 +6,7 @@ from streams import Request, stream
 
 import reckoner
 from reckoner.calibrate.adaptive import AdaptiveCalibrator, CostPrediction
+from reckoner.calibrate.load import Load
 from reckoner.calibrate.model import ModelCalibration
 from reckoner.errors import InputError
 
@@ -295,6 +296,28 @@ def test_in_flight_given_is_taken_at_its_word(calibrator):
         calibrator.record(LOCAL, 1000, 1000.0 * (load + 1), 100, in_flight=load)
     assert calibrator.predict(LOCAL, 1000, 100, in_flight=9).predicted_ms == pytest.approx(10_000, rel=0.1)
     assert calibrator.predict(LOCAL, 1000, 100, in_flight=9).in_flight == 9
+
+
+def test_what_the_engine_says_of_itself_is_learned_from(tmp_path, calibrator):
+    told, untold = [], []
+    blind = AdaptiveCalibrator(tmp_path / "blind.json", autosave=False)
+    for i, request in enumerate(stream(1500, noise=0.05)):
+        load = Load(waiting=i * 7 % 20, running=i * 5 % 16, kv_use=i * 3 % 11 / 11)
+        actual = request.actual_ms * math.exp(1.2 * load.kv_use) * (1 + load.waiting) ** 0.3
+        for one, extra, errors in ((calibrator, {"load": load}, told), (blind, {}, untold)):
+            made = one.predict(LOCAL, request.prompt, request.completion, **extra)
+            one.record(LOCAL, request.prompt, actual, request.completion)
+            errors.append(abs(made.predicted_ms - actual) / actual)
+    assert statistics.fmean(told[300:]) < 0.4 * statistics.fmean(untold[300:])
+
+
+@pytest.mark.parametrize("load", [Load(waiting=-1), Load(running=math.nan), Load(kv_use=1.5), Load(kv_use=True)])
+def test_a_load_that_cannot_be_is_refused_by_its_field(calibrator, load):
+    with pytest.raises(InputError, match=r"^(waiting|running|kv_use) is"):
+        calibrator.predict(LOCAL, 1, load=load)
+    with pytest.raises(InputError, match=r"^(waiting|running|kv_use) is"):
+        calibrator.record(LOCAL, 1, 1.0, load=load)
+    assert calibrator.all_stats() == []
 
 
 def test_whoever_asks_and_never_records_is_no_longer_counted(calibrator):

@@ -14,6 +14,7 @@ from streams import stream
 
 from reckoner.calibrate import journal as journal_module
 from reckoner.calibrate.adaptive import AdaptiveCalibrator
+from reckoner.calibrate.load import Load
 from reckoner.errors import ReckonerError
 
 MODEL = "timmy:v0.1-q4"
@@ -52,9 +53,12 @@ def count(path: Path, model: str = MODEL) -> int:
 def test_what_was_recorded_is_there_in_the_next_session_to_the_last_bit(tmp_path):
     path = tmp_path / "deep" / "state.json"
     first = learn(path, 150)
+    for i in range(20):
+        first.predict(MODEL, 500, None, load=Load(waiting=i, kv_use=i / 20))
+        first.record(MODEL, 500, 2000.0 + 100 * i, 90)
     second = AdaptiveCalibrator(path)
     assert second.get_stats(MODEL) == first.get_stats(MODEL)
-    one, two = (c.predict(MODEL, 777, 77, in_flight=0) for c in (first, second))
+    one, two = (c.predict(MODEL, 777, 77, in_flight=0, load=Load(kv_use=0.7)) for c in (first, second))
     assert (one.predicted_ms, one.low_ms, one.high_ms) == (two.predicted_ms, two.low_ms, two.high_ms)
 
 

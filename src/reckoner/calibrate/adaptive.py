@@ -12,6 +12,7 @@ from typing import Any
 from reckoner.calibrate import checks
 from reckoner.calibrate.drift import Drift
 from reckoner.calibrate.journal import Journal
+from reckoner.calibrate.load import Load
 from reckoner.calibrate.model import YOUNG, Forecast, ModelCalibration, Outcome
 from reckoner.errors import InputError
 
@@ -205,6 +206,7 @@ class AdaptiveCalibrator:
         level: float = 0.9,
         in_flight: float | None = None,
         at: float | None = None,
+        load: Load | None = None,
     ) -> CostPrediction:
         """Forecast one request.
 
@@ -224,6 +226,8 @@ class AdaptiveCalibrator:
         at : float, optional
             Time of asking, where logs are replayed; now by default. [s] Requests under way that have outlived the upper
             end of their interval raise this forecast.
+        load : Load, optional
+            What the engine says of itself: waiting, running, share of the cache. Give it always or never.
 
         Raises
         ------
@@ -243,18 +247,20 @@ class AdaptiveCalibrator:
             waiting = self._waiting.get(model)
             if waiting is None:
                 waiting = self._waiting[model] = _Waiting()
-            load = waiting.count()
-            if load:
+            others = waiting.count()
+            if others:
                 late = waiting.overdue(now, known or self._new(model))
         else:
-            load = checks.number("in_flight", in_flight, 1e6, "requests")
+            others = checks.number("in_flight", in_flight, 1e6, "requests")
+        if load is not None:
+            load = load.checked()
         calibration = known if known is not None else self._new(model)
-        made = calibration.forecast(prompt, completion, load)
+        made = calibration.forecast(prompt, completion, others, load)
         if waiting is not None:
             waiting.add((prompt, completion), made, now)
-        _, _, log, low, high, window = made
+        _, _, log, low, high, window, _ = made
         if level != 0.9:
-            low, high = calibration.ends(window, load, 1.0 - level)
+            low, high = calibration.ends(window, others, 1.0 - level)
         if late:  # an experienced calibration keeps its centre: the queue may have drained for this one
             if calibration.sample_count < YOUNG:
                 log += late
@@ -270,7 +276,7 @@ class AdaptiveCalibrator:
         answer.level = level
         answer.confidence = calibration.confidence
         answer.sample_count = calibration.sample_count
-        answer.in_flight = load
+        answer.in_flight = others
         answer.predicted_at = now
         return answer
 
@@ -283,6 +289,7 @@ class AdaptiveCalibrator:
         *,
         in_flight: float | None = None,
         at: float | None = None,
+        load: Load | None = None,
     ) -> float:
         """Learn what a request took.
 
@@ -300,6 +307,8 @@ class AdaptiveCalibrator:
             Requests of this model that were under way when this one began; by default what its forecast saw.
         at : float, optional
             When it ended, where logs are replayed; now by default. [s]
+        load : Load, optional
+            As when it began; by default what its forecast was given.
 
         Returns
         -------
@@ -317,17 +326,20 @@ class AdaptiveCalibrator:
         prompt = checks.tokens("prompt_tokens", prompt_tokens)
         actual = checks.milliseconds("actual_ms", actual_ms)
         completion = None if completion_tokens is None else checks.tokens("completion_tokens", completion_tokens)
-        load = 0.0 if in_flight is None else checks.number("in_flight", in_flight, 1e6, "requests")
+        others = 0.0 if in_flight is None else checks.number("in_flight", in_flight, 1e6, "requests")
+        if load is not None:
+            load = load.checked()
         now = time.time() if at is None else checks.number("at", at, 1e12, "seconds")
         made = None
         waiting = self._waiting.get(model)
         if in_flight is None and waiting is not None:
             made, same = waiting.take(prompt, completion)
             if made is not None:
-                load = made.in_flight
+                others = made.in_flight
+                load = made.load if load is None else load
                 if not same:
                     made = None  # forecast for another length: it says nothing about how good forecasts are
-        outcome = Outcome(prompt, completion, actual, load, made, now)
+        outcome = Outcome(prompt, completion, actual, others, made, now, load)
         fold = self.autosave and self._append(["outcome", model, *outcome])
         error = self._get_or_create(model).learn(outcome)
         if fold:
@@ -492,9 +504,10 @@ class AdaptiveCalibrator:
             self._models[known.model] = known
         for event in contents.events:
             if event[0] == "outcome":
-                _, model, prompt, completion, actual, load, made, at = event
-                forecast = None if made is None else Forecast(made[0], tuple(made[1]), *made[2:])
-                self._get_or_create(model).learn(Outcome(prompt, completion, actual, load, forecast, at))
+                _, model, prompt, completion, actual, others, made, at, said = event
+                forecast = None if made is None else Forecast(made[0], tuple(made[1]), *made[2:6])
+                load = None if said is None else Load(*said)
+                self._get_or_create(model).learn(Outcome(prompt, completion, actual, others, forecast, at, load))
             elif event[0] == "reset":
                 self._forget(event[1])
         return bool(contents.found)

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from reckoner.calibrate.experts import FIRST_VARIANCE, NU
 
-SLACK, ALARM, MOST = 0.75, 10.0, 3.0
+SLACK, ALARM, MOST = 1.0, 10.0, 3.0
 """In standard deviations: what a miss may have for free, the sum that makes an event, and the most one miss counts.
-E. S. Page, "Continuous inspection schemes", Biometrika 41, 1954. Five misses of the largest size in a row are an event;
+E. S. Page, "Continuous inspection schemes", Biometrika 41, 1954. Six misses of the largest size in a row are an event;
 a lone timeout is none. Chosen so that a stable stream of 10,000 requests has none (assumption)."""
 
 CALM = 30
@@ -45,11 +45,11 @@ class Watch:
     >>> watch = Watch()
     >>> [watch.add(0.02 * (-1) ** i) for i in range(400)].count(None)
     400
-    >>> [watch.add(0.7) for i in range(4)]
-    [None, None, None, None]
+    >>> [watch.add(0.7) for i in range(5)]
+    [None, None, None, None, None]
     >>> ratio, requests = watch.add(0.7)
     >>> round(ratio, 3), requests
-    (2.014, 5)
+    (2.014, 6)
     """
 
     __slots__ = ("calm", "down", "up", "variance", "n")  # noqa: RUF023

@@ -10,6 +10,7 @@ from reckoner.calibrate import checks
 from reckoner.calibrate.conformal import TAIL, Window
 from reckoner.calibrate.drift import Drift, Watch
 from reckoner.calibrate.experts import NU, TINY, Linear, Ratio
+from reckoner.calibrate.load import Correction, Load
 from reckoner.calibrate.priors import Prior, guess_provider, prior_of
 from reckoner.errors import InputError
 
@@ -65,6 +66,8 @@ class Forecast(NamedTuple):
         Ends of the 90 % interval, as distances from ``log``.
     window : int
         The window that the interval came from.
+    load : Load, optional
+        What the engine said of itself.
     """
 
     in_flight: float
@@ -73,6 +76,7 @@ class Forecast(NamedTuple):
     low: float
     high: float
     window: int
+    load: Load | None = None
 
 
 _Regressors = tuple[tuple[float, float, float, float], tuple[float, float, float], float]
@@ -93,6 +97,8 @@ class Outcome(NamedTuple):
         What was forecast then.
     at : float
         When the outcome was known. [s since 1970]
+    load : Load, optional
+        What the engine said of itself when the request began.
     """
 
     prompt: float
@@ -101,6 +107,7 @@ class Outcome(NamedTuple):
     in_flight: float = 0.0
     made: Forecast | None = None
     at: float = 0.0
+    load: Load | None = None
 
 
 class ModelCalibration:
@@ -138,6 +145,7 @@ class ModelCalibration:
         self.windows: dict[int, Window] = {}
         self.every = Window()
         self.watch = Watch()
+        self.correction = Correction()
         self.drifts: deque[Drift] = deque(maxlen=16)
         self.weights = [1.0 / _N] * _N
         self._start((1.0, 1.0, 1.0, 0.0))
@@ -168,12 +176,15 @@ class ModelCalibration:
         ]
         return Prior(*parts)
 
-    def forecast(self, prompt: float, completion: float | None, in_flight: float = 0.0) -> Forecast:
+    def forecast(
+        self, prompt: float, completion: float | None, in_flight: float = 0.0, load: Load | None = None
+    ) -> Forecast:
         """Forecast a request of ``prompt`` and ``completion`` tokens (None: unknown) among others in flight."""
         if completion is None:
-            return self._mix(self._regressors(prompt, self.usual_completion_tokens, in_flight), in_flight, UNKNOWN)
-        window = int(in_flight + 1.0).bit_length() - 1
-        return self._mix(self._regressors(prompt, completion, in_flight), in_flight, window)
+            completion, window = self.usual_completion_tokens, UNKNOWN
+        else:
+            window = int(in_flight + 1.0).bit_length() - 1
+        return self._mix(self._regressors(prompt, completion, in_flight), in_flight, window, load)
 
     def _regressors(self, prompt: float, completion: float, in_flight: float) -> _Regressors:
         """What the linear experts see, what the ratio experts see, and the log of the prior's forecast."""
@@ -197,12 +208,14 @@ class ModelCalibration:
         fourth, fifth = self.ratio
         return first.log(u), second.log(u), third.log(u), fourth.log(z, prior), fifth.log(z, prior)
 
-    def _mix(self, regressors: _Regressors, in_flight: float, window: int) -> Forecast:
+    def _mix(self, regressors: _Regressors, in_flight: float, window: int, load: Load | None) -> Forecast:
         logs = self._logs(regressors)
         a, b, c, d, e = self.weights
         mixed = a * logs[0] + b * logs[1] + c * logs[2] + d * logs[3] + e * logs[4]
+        if load is not None:
+            mixed += self.correction.shift(load)
         low, high = self.ends(window, in_flight, 2.0 * TAIL)
-        return Forecast(in_flight, logs, mixed, low, high, window)
+        return Forecast(in_flight, logs, mixed, low, high, window, load)
 
     def ends(self, window: int, in_flight: float, outside: float) -> tuple[float, float]:
         """Ends of an interval as log distances from the mixture, leaving a share ``outside`` of outcomes out."""
@@ -242,18 +255,20 @@ class ModelCalibration:
         float
             Actual minus what would be predicted now. [ms]
         """
-        prompt, completion, actual, in_flight, made, at = outcome
+        prompt, completion, actual, in_flight, made, at, load = outcome
         window = int(in_flight + 1.0).bit_length() - 1
         if completion is None:
             completion, window = self.usual_completion_tokens, UNKNOWN
         else:
             self._learn_length(completion)
         regressors = self._regressors(prompt, completion, in_flight)
-        now = self._mix(regressors, in_flight, window)
+        now = self._mix(regressors, in_flight, window, load)
         predicted = self.point(now)
         judged = now if made is None else made
         log_actual = math.log(actual)
         self._score(judged, log_actual, at)
+        if load is not None:
+            self.correction.learn(load, log_actual - now.log + self.correction.shift(load))
         self._weigh(now.logs if judged.window == UNKNOWN else judged.logs, log_actual)
         u, z, prior = regressors
         said = now.logs
@@ -346,6 +361,7 @@ class ModelCalibration:
         for key, window in other.windows.items():
             self.windows.setdefault(key, Window()).absorb(window)
         self.every.absorb(other.every)
+        self.correction.absorb(other.correction)
         self.log_length += share * (other.log_length - self.log_length)
         self.length_weight += other.length_weight
         self.mean_ratio += share * (other.mean_ratio - self.mean_ratio)
@@ -379,6 +395,7 @@ class ModelCalibration:
             "every": self.every.to_list(),
             "windows": {str(key): window.to_list() for key, window in sorted(self.windows.items())},
             "watch": self.watch.to_list(),
+            "load": self.correction.to_list(),
             "drifts": [list(drift) for drift in self.drifts],
             "length": [self.log_length, self.length_weight],
             "totals": [self.mean_ratio, self.ratio_weight],
@@ -420,6 +437,7 @@ class ModelCalibration:
         calibration.every = Window.from_list(values["every"])
         calibration.windows = {int(key): Window.from_list(value) for key, value in values["windows"].items()}
         calibration.watch = Watch.from_list(values["watch"])
+        calibration.correction = Correction.from_list(values["load"])
         calibration.drifts.extend(Drift(*drift) for drift in values["drifts"])
         calibration.log_length, calibration.length_weight = (float(v) for v in values["length"])
         calibration.mean_ratio, calibration.ratio_weight = (float(v) for v in values["totals"])
