@@ -7,11 +7,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from reckoner.errors import DamagedError, InputError, ReckonerError
 from reckoner.ledger import Ledger, request
@@ -291,3 +294,38 @@ def test_an_address_that_is_none_is_said_without_its_password(url):
         Ledger.open(url)
     assert "secret" not in str(said.value)
     assert "\n" not in str(said.value)
+
+
+good = st.builds(
+    lambda tokens, seconds: {"prompt_tokens": tokens, "e2e_s": seconds}, st.integers(0, 10**9), st.floats(1e-6, 1e6)
+)
+bad = st.sampled_from(
+    [
+        {"prompt_tokens": -1, "e2e_s": 1.0},
+        {"prompt_tokens": 10**12, "e2e_s": 1.0},
+        {"prompt_tokens": True, "e2e_s": 1.0},
+        {"prompt_tokens": 1.0, "e2e_s": 1.0},
+        {"prompt_tokens": 1, "e2e_s": float("nan")},
+        {"prompt_tokens": 1, "e2e_s": float("inf")},
+        {"prompt_tokens": 1, "e2e_s": -1.0},
+        {"prompt_tokens": 1, "e2e_s": 0.0},
+        {"prompt_tokens": 1, "e2e_s": False},
+    ]
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(good, st.just(True)) | st.tuples(bad, st.just(False)), max_size=12))
+def test_whatever_is_tried_only_what_was_accepted_is_kept(steps):
+    with tempfile.TemporaryDirectory() as folder, Ledger.open(f"{folder}/l.db", sync=False) as ledger:
+        for i, (told, fine) in enumerate(steps):
+            before = ledger.head()
+            if fine:
+                ledger.record(request(f"r{i}", model="m", **told))
+                assert len(ledger) == before.seq + 1
+            else:
+                with pytest.raises(ValueError, match=r"prompt_tokens|e2e_s"):
+                    ledger.record(request(f"r{i}", model="m", **told))
+                assert ledger.head() == before
+        assert verify(ledger).ok
+        assert [kept.body["figures"]["e2e_s"] for kept in ledger.entries()] == [t["e2e_s"] for t, fine in steps if fine]

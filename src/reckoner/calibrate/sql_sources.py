@@ -246,6 +246,7 @@ def _duckdb(threads: int | None) -> tuple[Any, type[Exception]]:
         raise MissingExtraError.of("duckdb", "logs") from error
     connection = duckdb.connect()
     connection.execute("SET preserve_insertion_order = false")
+    connection.execute("SET enable_progress_bar = false")  # its bar goes to stdout, where our data go
     if threads is not None:
         connection.execute(f"SET threads = {int(threads)}")
     return connection, duckdb.Error

@@ -239,6 +239,6 @@ def hour_of(at: str) -> str:
     InputError
         The text is no time stamp.
     """
-    if len(at) < 13 or at[10] != "T":
+    if not isinstance(at, str) or len(at) < 13 or at[10] != "T":
         raise InputError(f"at is {at!r}; time stamps look like 2026-11-20T14:05:00.000000Z")
     return at[:13]

@@ -52,15 +52,26 @@ class Memory:
         self.tally = Tally()
         self._folder = tempfile.TemporaryDirectory(prefix="reckoner-")
         self._state = Path(self._folder.name) / "state.json"
+        self._scored = 0
         saved = ledger.snapshot(NAME)
         if saved is not None:
-            self.seq, document = saved
+            self._scored, document = saved
+            if self._read(document):
+                self.seq = self._scored
+                return
+        # a snapshot of another version, or none: learn everything again, score nothing twice
+        seeds = imported(ledger, SEED_CALIBRATOR)
+        self._state = Path(self._folder.name) / "fresh.json"
+        self._read(seeds[-1] if seeds else None)
+
+    def _read(self, document: Any) -> bool:
+        """Start from a saved state; False where its models cannot all be read."""
+        if document is not None:
             write_json(self._state, document)
-        else:
-            seeds = imported(ledger, SEED_CALIBRATOR)
-            if seeds:
-                write_json(self._state, seeds[-1])
         self.calibrator = AdaptiveCalibrator(self._state, autosave=False)
+        saved = document["models"] if document is not None else []
+        counted = [model for model in saved if isinstance(model, dict) and model.get("sample_count") not in (0, None)]
+        return len(self.calibrator.all_stats()) == len(counted)
 
     def __enter__(self) -> Memory:
         return self
@@ -97,18 +108,23 @@ class Memory:
             "completion_tokens": told.get("completion_tokens"),
             "in_flight": told.get("in_flight", 0),
         }
-        made = self.calibrator.predict(**request)
-        self.tally.add(
-            REPLAYED,
-            told["model"],
-            predicted=made.predicted_ms / 1e3,
-            observed=seconds,
-            low=made.low_ms / 1e3,
-            high=made.high_ms / 1e3,
-            level=made.level,
-            hour=hour_of(told.get("finished_at", body["at"])),
-        )
-        self.calibrator.record(actual_ms=seconds * 1e3, **request)
+        try:
+            hour = hour_of(told.get("finished_at", body["at"]))
+            made = self.calibrator.predict(**request)
+            self.calibrator.record(actual_ms=seconds * 1e3, **request)
+        except InputError:
+            return False  # recorded as something else than a request: its names mean other things
+        if body["seq"] > self._scored:
+            self.tally.add(
+                REPLAYED,
+                told["model"],
+                predicted=made.predicted_ms / 1e3,
+                observed=seconds,
+                low=made.low_ms / 1e3,
+                high=made.high_ms / 1e3,
+                level=made.level,
+                hour=hour,
+            )
         return True
 
     def save(self) -> bool:
