@@ -21,6 +21,8 @@ class Request:
     cached: int
     group: int
     made: int = 0  # tokens generated
+    left: int = 0  # full blocks held when it was preempted
+    handed: int = 0  # blocks handed out by then
     computed: int = 0  # tokens in the cache
     blocks: int = 0
     decoding: bool = False
@@ -44,6 +46,7 @@ class Replica:
     clock: float = 0.0
     waiting: list = field(default_factory=list)
     running: list = field(default_factory=list)
+    handed: int = 0
 
     @property
     def free(self):
@@ -55,22 +58,33 @@ class Replica:
     def inside(self):
         return len(self.waiting) + len(self.running)
 
-    def grow(self, request, tokens):
+    def grow(self, request, tokens, found=0):
+        more = self.blocks_for(tokens) - max(request.blocks, found // self.scheduler.block_tokens)
+        self.handed += max(more, 0)
         request.blocks = max(request.blocks, self.blocks_for(tokens))
+
+    def found(self, request):
+        """Tokens of a waiting request that the cache holds."""
+        if request.preempted == 0:
+            return request.cached
+        if not (self.scheduler.recall and self.scheduler.whole_prompt):
+            return 0
+        return max(0, request.left - (self.handed - request.handed)) * self.scheduler.block_tokens
 
     def preempt(self):
         victim = self.running.pop()
+        victim.left, victim.handed = victim.computed // self.scheduler.block_tokens, self.handed
         victim.blocks, victim.computed, victim.decoding = 0, 0, False
         victim.preempted += 1
         self.waiting.insert(0, victim)
         return victim
 
     def admit(self, request):
+        request.computed = self.found(request)
         self.waiting.remove(request)
         self.running.append(request)
         if request.started < 0:
             request.started = self.clock
-        request.computed = request.cached if request.preempted == 0 else 0
 
     def step(self):
         """One step; returns the requests that it answers."""
@@ -111,14 +125,14 @@ class Replica:
             budget -= chunk
         while not stalled and budget > 0 and self.waiting and len(self.running) < s.max_seqs:
             request = self.waiting[0]
-            start = request.cached if request.preempted == 0 else 0
+            start = self.found(request)
             total = request.prompt + request.made
             chunk = min(total - start, budget)
             wanted = total if s.whole_prompt else start + chunk
             if self.blocks_for(wanted) + self.watermark > self.free:
                 break
             self.admit(request)
-            self.grow(request, start + chunk)
+            self.grow(request, start + chunk, start)
             work.append((request, chunk))
             budget -= chunk
         return work
@@ -128,13 +142,14 @@ class Replica:
         while self.waiting and len(self.running) < s.max_seqs:
             request = self.waiting[0]
             total = request.prompt + request.made
-            chunk = total - (request.cached if request.preempted == 0 else 0)
+            start = self.found(request)
+            chunk = total - start
             if work and tokens + chunk > s.token_budget:
                 break
             if self.blocks_for(total) + self.watermark > self.free:
                 break
             self.admit(request)
-            self.grow(request, total)
+            self.grow(request, total, start)
             work.append((request, chunk))
             tokens += chunk
         return work

@@ -62,6 +62,7 @@ def schedulers(draw):
         block_tokens=draw(st.sampled_from([1, 2, 3, 4, 8, 16])),
         watermark=draw(st.sampled_from([0.0, 0.05])),
         whole_prompt=draw(st.booleans()),
+        recall=draw(st.booleans()),
         routing=draw(st.sampled_from(["round-robin", "least-loaded", "prefix-aware"])),
     )
 

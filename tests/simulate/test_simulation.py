@@ -97,12 +97,12 @@ def test_turns_after_a_rejected_one_are_dropped_and_counted():
 
 
 def test_overload_is_said_with_its_size_and_a_stable_queue_is_not():
-    lengths = fixed(100, 100)
-    rate = simulate(SERVER, poisson(300.0, lengths, n=20_000, seed=1)).requests_per_s  # all seats taken
-    assert simulate(SERVER, poisson(0.5 * rate, lengths, n=4000, seed=2)).overload is None
-    over = simulate(SERVER, poisson(2.0 * rate, lengths, n=20_000, seed=2)).overload
-    assert over is not None
-    assert over == pytest.approx(2.0, rel=0.1)
+    alone = Server(cost=linear_cost(base_s=0.0, token_s=0.0001, max_seqs=1), scheduler=Continuous(max_seqs=1))
+    lengths = fixed(1000, 1)  # served in a tenth of a second
+    for rate in (1.0, 5.0, 8.0):
+        assert simulate(alone, poisson(rate, lengths, n=4000, seed=2)).overload is None
+    found = simulate(alone, poisson(20.0, lengths, n=4000, seed=2))
+    assert found.overload == pytest.approx(2.0, rel=0.1)
 
 
 def test_tokens_time_and_cache_in_the_series_add_up():

@@ -79,6 +79,7 @@ class Policy(NamedTuple):
     token_budget: int
     block: int
     watermark: int  # blocks that an admission leaves free
+    recall: int  # 1: a preempted request finds blocks again that nobody has taken since
     whole: int  # 1: an admission needs blocks for the whole prompt, 0: for its first chunk
     routing: int
     replicas: int
@@ -103,7 +104,9 @@ class State(NamedTuple):
 CHUNKED, PREFILL_FIRST = 0, 1
 ROUND_ROBIN, LEAST_LOADED, PREFIX_AWARE = 0, 1, 2
 
-BATCH, STEP, CONTEXT, SEATS, FREE, WAIT_HEAD, WAIT_TAIL, RUN_HEAD, RUN_TAIL, PART, DONE, INSIDE, N_INTS = range(13)
+BATCH, STEP, CONTEXT, SEATS, FREE, WAIT_HEAD, WAIT_TAIL, RUN_HEAD, RUN_TAIL, PART, DONE, INSIDE, HANDED, N_INTS = range(
+    14
+)
 NEXT, PENDING, ROUTED, COMPLETED, PREEMPTIONS, STEPS, EVENTS, N_CONTROL = range(8)
 BUSY_S, SEQS_S, BLOCKS_S, WAITING_S, OUT_TOKENS, IN_TOKENS, LIMIT_S, N_CHANNELS = range(8)
 N_BINS = 512
@@ -319,7 +322,8 @@ def _preempt(R, P, S, rep):
     ints, o = S.ints, rep * N_INTS
     r = ints[o + RUN_TAIL]
     if r == ints[o + PART]:
-        ints[o + FREE] += _blocks(ints[o + DONE], P.block)
+        context = ints[o + DONE]
+        ints[o + FREE] += _blocks(context, P.block)
         ints[o + PART] = -1
     else:
         left = R.mark[r] - ints[o + STEP]
@@ -337,6 +341,8 @@ def _preempt(R, P, S, rep):
     else:
         ints[o + RUN_HEAD] = -1
     ints[o + SEATS] -= 1
+    R.place[r] = context // P.block  # full blocks; a waiting request has no use for its links otherwise
+    R.prv[r] = ints[o + HANDED]
     R.preempted[r] += 1
     S.control[PREEMPTIONS] += 1
     R.nxt[r] = ints[o + WAIT_HEAD]
@@ -369,9 +375,13 @@ def _admit(R, S, rep):
 
 
 @_compiled
-def _start_of(R, r):
-    """Tokens that a prefill finds in the cache: none after a preemption."""
-    return R.cached[r] if R.preempted[r] == 0 else 0
+def _start_of(R, P, S, rep, r):
+    """Tokens that a prefill finds in the cache: after a preemption its first blocks, less those handed out since."""
+    if R.preempted[r] == 0:
+        return R.cached[r]
+    if P.recall == 0:
+        return 0
+    return max(0, R.place[r] - (S.ints[rep * N_INTS + HANDED] - R.prv[r])) * P.block
 
 
 @_compiled
@@ -383,7 +393,7 @@ def _admissible(R, P, S, rep, free):
         return False
     tokens = R.prompt[head] + R.mark[head]
     if P.whole == 0 and P.mode == CHUNKED:
-        tokens = min(tokens, _start_of(R, head) + P.token_budget - ints[o + BATCH])
+        tokens = min(tokens, _start_of(R, P, S, rep, head) + P.token_budget - ints[o + BATCH])
     return _blocks(tokens, P.block) + P.watermark <= free
 
 
@@ -425,6 +435,7 @@ def _glide(R, C, P, S, rep, limit_s):
     held = _in_use(S, rep) + 0.5 * taken
     _note(S, rep, spent_s, batch, held, n * batch, 0.0, limit)
     ints[o + FREE] = free - taken
+    ints[o + HANDED] += taken
     ints[o + STEP] = step + n
     ints[o + CONTEXT] = context + n * batch
     S.clock_s[rep] = t + spent_s
@@ -445,6 +456,7 @@ def _take_blocks(R, P, S, rep, need):
     ints, o = S.ints, rep * N_INTS
     if need <= ints[o + FREE]:
         ints[o + FREE] -= need
+        ints[o + HANDED] += need
         return False
     r = ints[o + RUN_HEAD]
     while r >= 0:
@@ -457,6 +469,7 @@ def _take_blocks(R, P, S, rep, need):
                 if gone == r:
                     break
                 ints[o + FREE] -= 1
+                ints[o + HANDED] += 1
         r = R.nxt[r]
     return True
 
@@ -479,6 +492,7 @@ def _mixed_step(R, C, P, S, rep, need):
             stalled = True
         else:
             ints[o + FREE] -= more
+            ints[o + HANDED] += more
             tokens, behind = tokens + n, behind + done
             pairs += n * done + 0.5 * n * (n + 1)
             budget -= n
@@ -491,13 +505,14 @@ def _mixed_step(R, C, P, S, rep, need):
         not stalled and P.mode == CHUNKED and budget > 0 and ints[o + WAIT_HEAD] >= 0 and ints[o + SEATS] < P.max_seqs
     ):
         r = ints[o + WAIT_HEAD]
-        start, total = _start_of(R, r), R.prompt[r] + R.mark[r]
+        start, total = _start_of(R, P, S, rep, r), R.prompt[r] + R.mark[r]
         n = min(total - start, budget)
         wanted = total if P.whole == 1 else start + n
         if _blocks(wanted, P.block) + P.watermark > ints[o + FREE]:
             break
         _admit(R, S, rep)
         ints[o + FREE] -= _blocks(start + n, P.block)
+        ints[o + HANDED] += _blocks(start + n, P.block) - start // P.block
         tokens, behind = tokens + n, behind + start
         pairs += n * start + 0.5 * n * (n + 1)
         budget -= n
@@ -521,7 +536,7 @@ def _prefill_step(R, C, P, S, rep):
     tokens, behind, pairs, ended = 0, 0, 0.0, 0
     while ints[o + WAIT_HEAD] >= 0 and ints[o + SEATS] < P.max_seqs:
         r = ints[o + WAIT_HEAD]
-        start, total = _start_of(R, r), R.prompt[r] + R.mark[r]
+        start, total = _start_of(R, P, S, rep, r), R.prompt[r] + R.mark[r]
         n = total - start
         if ended > 0 and tokens + n > P.token_budget:
             break
@@ -529,6 +544,7 @@ def _prefill_step(R, C, P, S, rep):
             break
         _admit(R, S, rep)
         ints[o + FREE] -= _blocks(total, P.block)
+        ints[o + HANDED] += _blocks(total, P.block) - start // P.block
         tokens, behind = tokens + n, behind + start
         pairs += n * start + 0.5 * n * (n + 1)
         S.finishing[ended] = r

@@ -164,6 +164,7 @@ def _continuous(server: Server, arrivals: Arrivals, progress: Progress | None) -
         token_budget=scheduler.token_budget,
         block=scheduler.block_tokens,
         watermark=watermark,
+        recall=int(scheduler.recall and scheduler.whole_prompt),
         whole=int(scheduler.whole_prompt),
         routing=ROUTINGS.index(scheduler.routing),
         replicas=server.replicas,
@@ -191,7 +192,7 @@ def _batches(server: Server, arrivals: Arrivals) -> tuple[Requests, State]:
     assert not isinstance(scheduler, Continuous)
     if arrivals.follows is not None:
         raise InputError(f"{arrivals.name}: static and dynamic batching serve open loops; use Continuous")
-    policy = kernel.Policy(0, scheduler.batch, 1, 1, 0, 1, 0, server.replicas, 0)
+    policy = kernel.Policy(0, scheduler.batch, 1, 1, 0, 0, 1, 0, server.replicas, 0)
     requests, state = _requests(arrivals), _state(policy, 1, 1, FOREVER_TOKENS)
     wait_s = np.inf if scheduler.max_wait_s is None else float(scheduler.max_wait_s)
     kv_tokens = FOREVER_TOKENS if server.kv_tokens is None else server.kv_tokens

@@ -28,6 +28,9 @@ class Continuous:
         Share of the blocks that an admission leaves free. [0 to below 1]
     whole_prompt : bool
         Admit a request only when blocks for its whole prompt are free; else for its first chunk.
+    recall : bool
+        A preempted request finds its first blocks in the prefix cache again, less as many as were handed out since
+        (vLLM V1, which caches prefixes by default); else, and without ``whole_prompt``, it computes everything anew.
     routing : str
         How replicas share arrivals: one of :data:`ROUTINGS`.
 
@@ -42,6 +45,7 @@ class Continuous:
     block_tokens: int = BLOCK_TOKENS
     watermark: float = 0.0
     whole_prompt: bool = True
+    recall: bool = True
     routing: str = "round-robin"
 
     def __post_init__(self) -> None:
