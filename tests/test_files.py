@@ -35,7 +35,21 @@ def test_a_full_disk_leaves_the_old_file_and_no_debris(tmp_path, monkeypatch, wh
     assert [p.name for p in tmp_path.iterdir()] == ["kept.txt"]
 
 
-@pytest.mark.parametrize("text", ['{"a": 1', "", "NaN", "\x00"])
+def test_half_a_surrogate_pair_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(InputError, match=r"'\\ud800', half a surrogate pair"):
+        write_json(tmp_path / "a.json", {"notes": "\ud800"})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_value_nested_too_deeply_is_refused():
+    value = []
+    for _ in range(100_000):
+        value = [value]
+    with pytest.raises(InputError, match="nested too deeply"):
+        canonical_json(value)
+
+
+@pytest.mark.parametrize("text", ['{"a": 1', "", "NaN", "\x00", "[" * 100_000, '{"a":' * 100_000, r'"\uD800"'])
 def test_a_truncated_file_is_named(tmp_path, text):
     path = tmp_path / "half.json"
     path.write_text(text)

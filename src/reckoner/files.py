@@ -56,7 +56,7 @@ def canonical_json(value: Any) -> str:
     Raises
     ------
     InputError
-        A number is NaN or infinite; the message gives its path.
+        A number is NaN or infinite (the message gives its path), or a text holds half a surrogate pair.
 
     >>> print(canonical_json({"b": 1, "a": [1.5, None]}), end="")
     {
@@ -67,8 +67,19 @@ def canonical_json(value: Any) -> str:
       "b": 1
     }
     """
-    _refuse_non_finite(value, "$")
-    return json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        _refuse_non_finite(value, "$")
+    except RecursionError as error:
+        raise InputError("the value is nested too deeply; flatten it") from error
+    text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"a text holds {text[error.start]!r}, half a surrogate pair, which no UTF-8 file can hold; "
+            "write the character itself"
+        ) from error
+    return text
 
 
 def _refuse_non_finite(value: Any, path: str) -> None:
@@ -99,7 +110,7 @@ def read_json(path: str | Path) -> Any:
     """
     source = Path(path)
     try:
-        return json.loads(source.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        return parse_json(source.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"no file {source}; check the path") from error
     except json.JSONDecodeError as error:
@@ -110,6 +121,26 @@ def read_json(path: str | Path) -> Any:
         raise DamagedError(f"{source}: {error}; the file is damaged or is not JSON, restore it") from error
     except OSError as error:
         raise InputError(f"cannot read {source}: {error.strerror or error}") from error
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON text.
+
+    Raises
+    ------
+    ValueError
+        It is not JSON, holds NaN or half a surrogate pair, or is nested deeper than Python can follow.
+
+    >>> parse_json('{"a": [1]}')
+    {'a': [1]}
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if "\\ud" in text.lower():  # only an escape can bring half a pair in
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
 
 
 def _refuse_constant(name: str) -> float:

@@ -44,3 +44,8 @@ def test_a_missing_file_is_called_a_file_not_a_name(tmp_path):
 def test_an_unknown_model_names_near_misses():
     with pytest.raises(UnknownNameError, match=r"Did you mean llama-3\.1-8b"):
         find.model("llama-3.1-8")
+
+
+def test_a_name_too_long_for_a_path_is_unknown_like_any_other():
+    with pytest.raises(UnknownNameError, match="no model named 'xxx"):
+        find.model("x" * 5000)

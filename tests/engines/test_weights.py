@@ -191,6 +191,9 @@ def test_missing_files_are_named(folder, tmp_path):
         ({"rope_scaling": {"factor": 8.0}}, "rope_scaling is {'factor': 8.0}"),
         ({"attention_bias": True}, "attention_bias is True; these engines run False only"),
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
+        ({"num_hidden_layers": 10**30}, "num_hidden_layers is 1.*; it must be at most 2147483647"),
+        ({"num_hidden_layers": 10**9}, "too few for config.json's num_hidden_layers 1000000000"),
+        ({"rope_theta": 10**400}, "rope_theta is 10+; a float32 holds at most"),
         ({"vocab_size": 321}, r"embed_tokens.weight has shape \(320, 64\)"),
     ],
 )

@@ -42,6 +42,7 @@ def test_probes_read_back_as_written(tmp_path):
         ({"label": "maybe"}, "label is 'maybe'"),
         ({"prompt": "no blank"}, "prompt has 0 blanks"),
         ({"prompt": "___ and ___"}, "prompt has 2 blanks"),
+        ({"prompt": "I ____ home."}, "prompt is 'I ____ home.'; a blank is three underscores"),
         ({"candidates": ["went"]}, "give at least two"),
         ({"candidates": ["went", "went"]}, "all different"),
         ({"candidates": "went"}, "candidates is 'went'; write a list"),

@@ -79,6 +79,18 @@ def test_a_set_without_adversarial_probes_has_no_such_figure():
         (lambda v: v["outcomes"].reverse(), "sorted by id"),
         (lambda v: v.pop("engine"), "cannot be read: 'engine'"),
         (lambda v: v["sampling"].update(n=0), "cannot be read"),
+        (lambda v: v["sampling"].update(n=8.0), "n = 8.0; it must be an integer"),
+        (lambda v: v["sampling"].update(ks=[True]), "ks = .True.; each must be an integer"),
+        (lambda v: v["sampling"].update(temperature="1"), "temperature is '1'; it must be a number"),
+        (lambda v: v.update(format=2), "format is 2, this version reads 1"),
+        (lambda v: v.update(engine=None), "engine is None; it must be text"),
+        (lambda v: v.update(eval_set_hash=5), "eval_set_hash is 5; it must be text"),
+        (lambda v: v.update(model_digest=[]), r"model_digest is \[\]; it must be text"),
+        (lambda v: v["outcomes"][1].update(category=None), "category is None; it must be text"),
+        (lambda v: v["outcomes"][1].update(choice=5), "choice is 5; it must be text"),
+        (lambda v: v["outcomes"][1].update(confidence="0.5"), "confidence is '0.5'; it lies between 0 and 1"),
+        (lambda v: v["outcomes"][1].update(brier=3), "brier is 3; it lies between 0 and 2"),
+        (lambda v: v["outcomes"][1].update(sampled_correct=1.5), "sampled_correct is 1.5; it is a count"),
     ],
 )
 def test_a_figure_that_does_not_follow_from_the_outcomes_is_named(report, damage, match):

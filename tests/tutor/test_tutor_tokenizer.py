@@ -61,6 +61,20 @@ def damaged(**changes):
         (damaged(scores=[0.0]), "263 tokens, 1 scores"),
         (damaged(types=[NORMAL] * 263), "piece '<unk>' has 5 characters"),
         (damaged(types=[CONTROL] * 263), "0 byte tokens"),
+        (damaged(tokens=5), "tokens must be a list of texts"),
+        (damaged(tokens=[1] * 263), "tokens must be a list of texts"),
+        (damaged(scores="x"), "scores must be a list of numbers"),
+        (damaged(scores=[float("inf")] * 263), "a score is not finite"),
+        (damaged(types=["1"] * 263), "types must be a list of integers"),
+        (damaged(bos_id=263), "bos_id is 263; it must lie in 0..262"),
+        (damaged(eos_id=-1), "eos_id is -1; it must lie in 0..262"),
+        (damaged(unk_id="0"), "unk_id is '0'; it must lie in 0..262"),
+        (damaged(add_bos="no"), "add_bos is 'no'; it must be true or false"),
+        (
+            damaged(tokens=[{"<0x41>": "<0xZZ>"}.get(piece, piece) for piece in vocabulary(["ab c"])["tokens"]]),
+            "byte token '<0xZZ>'",
+        ),
+        (damaged(tokens=["a" if piece == "b" else piece for piece in vocabulary(["ab c"])["tokens"]]), "occurs twice"),
     ],
 )
 def test_a_damaged_vocabulary_is_refused_with_what_is_wrong(table, message):

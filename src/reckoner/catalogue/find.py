@@ -81,9 +81,17 @@ def model(name_or_path: str | Path) -> Model:
     if isinstance(name_or_path, str) and known.has(name_or_path):
         return _built_in(known.resolve(name_or_path))
     path = Path(name_or_path)
-    if path.exists() or path.suffix == ".json":
+    if path.suffix == ".json" or _stands(path):
         return Model.from_config(path)
     return _built_in(known.resolve(str(name_or_path)))
+
+
+def _stands(path: Path) -> bool:
+    """Whether there is such a path; a name too long for one is none."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def models() -> list[str]:

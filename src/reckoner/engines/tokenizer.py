@@ -7,6 +7,7 @@ character that the vocabulary lacks. No merges exist, so the scores decide nothi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,12 @@ SPACE = "▁"  # U+2581 stands for a space, as in SentencePiece
 
 # llama.cpp's token types: gguf.TokenType of gguf-py, read 2026-11-20
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
+
+_LISTS: tuple[tuple[str, str, tuple[type, ...]], ...] = (
+    ("tokens", "texts", (str,)),
+    ("scores", "numbers", (int, float)),
+    ("types", "integers", (int,)),
+)
 
 
 class Tokenizer:
@@ -43,6 +50,12 @@ class Tokenizer:
             raise InputError(f"tokenizer.json: type is {table['type']!r}; these engines read 'spm'")
         if table["add_space_prefix"]:
             raise InputError("tokenizer.json: add_space_prefix is true; these engines add no space, set it to false")
+        for key, words, kinds in _LISTS:
+            values = table[key]
+            if not isinstance(values, list) or not all(type(value) in kinds for value in values):
+                raise InputError(f"tokenizer.json: {key} must be a list of {words}; restore it")
+        if not all(-inf < score < inf for score in table["scores"]):
+            raise InputError("tokenizer.json: a score is not finite; restore it")
         self.tokens: tuple[str, ...] = tuple(table["tokens"])
         self.scores: tuple[float, ...] = tuple(float(score) for score in table["scores"])
         self.types: tuple[int, ...] = tuple(table["types"])
@@ -51,6 +64,11 @@ class Tokenizer:
                 f"tokenizer.json has {len(self.tokens)} tokens, {len(self.scores)} scores and {len(self.types)} types; "
                 "give one of each per token"
             )
+        for key in ("bos_id", "eos_id", "unk_id"):
+            if type(table[key]) is not int or not 0 <= table[key] < len(self.tokens):
+                raise InputError(f"tokenizer.json: {key} is {table[key]!r}; it must lie in 0..{len(self.tokens) - 1}")
+        if type(table["add_bos"]) is not bool:
+            raise InputError(f"tokenizer.json: add_bos is {table['add_bos']!r}; it must be true or false")
         self.bos_id: int = table["bos_id"]
         self.eos_id: int = table["eos_id"]
         self.unk_id: int = table["unk_id"]
@@ -59,7 +77,13 @@ class Tokenizer:
         long = [piece for piece in self._characters if len(piece) != 1]
         if long:
             raise InputError(f"tokenizer.json: piece {long[0]!r} has {len(long[0])} characters; pieces are one each")
-        self._byte_of = {i: int(t[3:5], 16) for i, t in enumerate(self.tokens) if self.types[i] == BYTE}
+        if len(self._characters) != self.types.count(NORMAL):
+            raise InputError("tokenizer.json: a piece occurs twice; each character has one token")
+        byte_pieces = {f"<0x{byte:02X}>": byte for byte in range(256)}
+        foreign = [t for i, t in enumerate(self.tokens) if self.types[i] == BYTE and t not in byte_pieces]
+        if foreign:
+            raise InputError(f"tokenizer.json: byte token {foreign[0]!r}; give <0x00> to <0xFF>")
+        self._byte_of = {i: byte_pieces[t] for i, t in enumerate(self.tokens) if self.types[i] == BYTE}
         self._bytes = {byte: i for i, byte in self._byte_of.items()}
         if len(self._bytes) != 256:
             raise InputError(f"tokenizer.json has {len(self._bytes)} byte tokens; give <0x00> to <0xFF>")

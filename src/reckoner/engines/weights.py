@@ -232,6 +232,11 @@ def _read_tensors(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _check(path: Path, tensors: Mapping[str, NDArray[Any]], config: DecoderConfig) -> None:
+    if config.num_hidden_layers > len(tensors):  # an absurd number would take minutes and gigabytes to spell out
+        raise DamagedError(
+            f"{path} holds {len(tensors)} tensors, too few for config.json's num_hidden_layers "
+            f"{config.num_hidden_layers}; restore the right file"
+        )
     shapes = config.tensor_shapes()
     for name in tuple(shapes):
         if name in tensors and tensors[name].dtype == np.int8:

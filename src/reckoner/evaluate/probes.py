@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reckoner.errors import DamagedError, InputError
-from reckoner.files import canonical_json, sha256
+from reckoner.files import canonical_json, parse_json, sha256
 
 BLANK = "___"
 # The grammar tutor's grid: what each key may say.
@@ -67,6 +66,8 @@ class Probe:
                 raise InputError(f"{name} is {getattr(self, name)!r}; use {' or '.join(choices)}")
         if self.prompt.count(BLANK) != 1:
             raise InputError(f"prompt has {self.prompt.count(BLANK)} blanks {BLANK!r}; write exactly one")
+        if BLANK + "_" in self.prompt:
+            raise InputError(f"prompt is {self.prompt!r}; a blank is three underscores, take the others away")
         if len(set(self.candidates)) != len(self.candidates) or len(self.candidates) < 2:
             raise InputError(f"candidates are {list(self.candidates)}; give at least two, all different")
         if self.expected not in self.candidates:
@@ -115,7 +116,7 @@ def load_probes(path: str | Path) -> tuple[Probe, ...]:
             continue
         where = f"{source}, line {number}"
         try:
-            value = json.loads(line)
+            value = parse_json(line)
         except ValueError as error:
             raise DamagedError(f"{where}: {error}; the line is truncated or is not JSON, restore it") from error
         try:

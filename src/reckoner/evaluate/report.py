@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import isclose
+from math import inf, isclose
 from typing import Any
 
 from reckoner.errors import DamagedError, InputError, MixedSetsError
@@ -21,6 +21,12 @@ SLICES: dict[str, Callable[[Outcome], str]] = {
     "category": lambda o: o.category,
     "tense_person": lambda o: f"{o.tense}/{o.person}",
 }
+
+
+_OUTCOME_TEXTS = (
+    *("id", "language", "verb", "regularity", "tense", "person"),
+    *("category", "split", "expected", "answer"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +80,17 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("probes", "n", "seed"):
+            if type(getattr(self, name)) is not int:
+                raise InputError(f"sampling has {name} = {getattr(self, name)!r}; it must be an integer")
+        if not all(type(k) is int for k in self.ks):
+            raise InputError(f"sampling has ks = {list(self.ks)}; each must be an integer")
         if self.probes < 1 or self.n < 1:
             raise InputError(f"sampling has {self.probes} probes and n = {self.n}; both must be at least 1")
         if not self.ks or not all(1 <= k <= self.n for k in self.ks):
             raise InputError(f"sampling has ks = {list(self.ks)}; each must be between 1 and n = {self.n}")
-        if not self.temperature > 0:
-            raise InputError(f"temperature is {self.temperature}; it must be above 0")
+        if not _is_number(self.temperature) or not 0 < self.temperature < inf:
+            raise InputError(f"temperature is {self.temperature!r}; it must be a number above 0")
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as a JSON object."""
@@ -121,6 +132,15 @@ class Outcome:
     brier: float | None = None
     sampled_correct: int | None = None
 
+    def __post_init__(self) -> None:
+        _refuse_other_than_text(self, _OUTCOME_TEXTS if self.choice is None else (*_OUTCOME_TEXTS, "choice"))
+        for name, value, most in (("confidence", self.confidence, 1), ("brier", self.brier, 2)):
+            if value is not None and not (_is_number(value) and 0 <= value <= most):
+                raise InputError(f"outcome {self.id}: {name} is {value!r}; it lies between 0 and {most}")
+        count = self.sampled_correct
+        if count is not None and (type(count) is not int or count < 0):
+            raise InputError(f"outcome {self.id}: sampled_correct is {count!r}; it is a count, 0 or more")
+
     @property
     def correct(self) -> bool:
         """Whether the answer is exactly the expected word."""
@@ -158,6 +178,7 @@ class Report:
     sampling: Sampling | None = None
 
     def __post_init__(self) -> None:
+        _refuse_other_than_text(self, ("eval_set_hash", "model_digest", "engine"))
         ids = [outcome.id for outcome in self.outcomes]
         if ids != sorted(set(ids)):
             raise InputError("outcomes must be sorted by id, each id once")
@@ -281,6 +302,8 @@ class Report:
             A key is missing or unknown, or a stored figure does not follow from the outcomes; the message names it.
         """
         try:
+            if value["format"] != 1:
+                raise InputError(f"format is {value['format']!r}, this version reads 1")
             stored = [dict(outcome) for outcome in value["outcomes"]]
             verdicts = [outcome.pop("correct") for outcome in stored]
             sampling = value["sampling"]
@@ -331,6 +354,17 @@ def check_same_set(reports: Sequence[Report]) -> str:
         told = "; ".join(f"{', '.join(labels)}: {digest[:12]}" for digest, labels in sorted(by_hash.items()))
         raise MixedSetsError(f"reports were graded on {len(by_hash)} evaluation sets ({told}); grade all on one set")
     return reports[0].eval_set_hash
+
+
+def _refuse_other_than_text(holder: Outcome | Report, names: Iterable[str]) -> None:
+    for name in names:
+        value = getattr(holder, name)
+        if not isinstance(value, str):
+            raise InputError(f"{name} is {value!r}; it must be text")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _first_difference(stored: Any, computed: Any, path: str) -> str | None:

@@ -58,6 +58,8 @@ class Speed(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"{field} is {value}; a speed is a finite number above 0 per second")
         if self.n < 1:
             raise ValueError(f"n is {self.n}; a median needs at least one repeat")
+        if self.coverage is not None and not 0 < self.coverage <= 1:
+            raise ValueError(f"coverage is {self.coverage}; it is the share that the interval holds, above 0 up to 1")
         if (self.low is None) != (self.high is None):
             raise ValueError("one of low and high is missing; give both ends or neither")
         if self.low is not None and self.high is not None and not self.low <= self.median <= self.high:
@@ -71,6 +73,16 @@ class Repeat(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int
     new_tokens: int
 
+    def __post_init__(self) -> None:
+        """Refuse sizes that no request has: they would price it at nothing or less."""
+        for field, value in (
+            ("requests", self.requests),
+            ("prompt_tokens", self.prompt_tokens),
+            ("new_tokens", self.new_tokens),
+        ):
+            if value < 1:
+                raise ValueError(f"{field} is {value}; a repeat counts at least 1, measure again")
+
 
 class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     """Measured speeds of one version; prefill and decode apart where the engine tells them apart."""
@@ -81,6 +93,13 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     repeats: tuple[Repeat, ...] = ()
     batch: int = 1
     utilisation: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse a batch or a utilisation that nothing runs at."""
+        if self.batch < 1:
+            raise ValueError(f"batch is {self.batch}; give the number of requests served at once, at least 1")
+        if not 0 < self.utilisation <= 1:
+            raise ValueError(f"utilisation is {self.utilisation}; give the busy share of the time, above 0 up to 1")
 
 
 class _Model(msgspec.Struct, frozen=True, kw_only=True):

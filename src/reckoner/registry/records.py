@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from reckoner.errors import DamagedError
-from reckoner.files import canonical_json, sha256, write_json
+from reckoner.files import canonical_json, parse_json, sha256, write_json
 
 
 def write_record(path: Path, body: Mapping[str, Any]) -> None:
@@ -35,7 +34,7 @@ def read_record(path: Path, remedy: str) -> dict[str, Any]:
     except OSError as error:
         raise DamagedError(f"cannot read {path}: {error.strerror or error}; {remedy}") from error
     try:
-        record = json.loads(raw)
+        record = parse_json(raw.decode())
     except ValueError as error:
         raise DamagedError(f"{path}: {error}; it is truncated or is not JSON, {remedy}") from error
     if not isinstance(record, dict) or "seal" not in record:
@@ -43,7 +42,7 @@ def read_record(path: Path, remedy: str) -> dict[str, Any]:
     body = {key: value for key, value in record.items() if key != "seal"}
     try:
         seal, text = sha256(canonical_json(body)), canonical_json(record).encode()
-    except ValueError as error:  # NaN or half a surrogate pair, which json reads and no record holds
+    except ValueError as error:  # a number too large for a float, which json reads as infinite and no record holds
         raise DamagedError(f"{path}: {error}; {remedy}") from error
     if record["seal"] != seal:
         raise DamagedError(
