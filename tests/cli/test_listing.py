@@ -34,3 +34,11 @@ def test_help_loads_no_heavy_library():
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     for heavy in ("numpy", "msgspec", "rich", "plotly", "matplotlib", "xllamacpp"):
         assert f"'{heavy}'" not in loaded
+
+
+def test_what_the_system_refuses_is_one_line_and_exit_2():
+    result = run("models", "x" * 300 + ".json")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("reckoner: ")
+    assert "File name too long" in result.stderr
+    assert result.stderr.count("\n") == 1

@@ -113,6 +113,9 @@ def main() -> None:
     except ReckonerError as error:
         click.secho(f"reckoner: {error}", fg="red", err=True)
         sys.exit(2)
+    except OSError as error:  # a name too long, a folder that may not be read: no verb need foresee each
+        click.secho(f"reckoner: {error}; check the path, its rights and the free space", fg="red", err=True)
+        sys.exit(2)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
