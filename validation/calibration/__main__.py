@@ -84,9 +84,9 @@ def main() -> None:
     results = study(keys)
     results["transfer"], words = transfer()
     write_json(HERE / "results.json", results)
-    write_atomic(HERE / "table.md", table(results))
+    write_atomic(HERE / "table.md", table(results) + "\n")
     write_atomic(HERE.parent.parent / "docs" / "forecasts.md", page(results, words))
-    print(table(results), end="")
+    print(table(results))
 
 
 if __name__ == "__main__":

@@ -96,7 +96,10 @@ class LiteLlm:
 
 
 class River:
-    """river's adaptive random forest on logs, with what is in flight as a feature."""
+    """river's adaptive random forest on logs, with what is in flight as a feature.
+
+    Its leaves are lines, so that a forecast can leave all bounds; it is held within the outcomes seen.
+    """
 
     def __init__(self, model: str) -> None:
         from river import forest
@@ -104,6 +107,7 @@ class River:
         self.seed = Seed(model)
         self.forest = forest.ARFRegressor(n_models=10, seed=1)
         self.n = 0
+        self.least, self.most = math.inf, -math.inf
 
     @staticmethod
     def features(prompt: int, completion: int, in_flight: int) -> dict[str, float]:
@@ -115,12 +119,14 @@ class River:
         if not self.n:
             return self.seed.predict(prompt, completion)
         said: Any = self.forest.predict_one(self.features(prompt, completion, in_flight))
-        return Answer(math.exp(min(float(said), 30.0)))
+        return Answer(math.exp(min(max(float(said), self.least), self.most)))
 
     def learn(self, prompt: int, completion: int, in_flight: int, actual_ms: float, at: float | None = None) -> None:
         """Learn the log."""
         self.n += 1
-        self.forest.learn_one(self.features(prompt, completion, in_flight), math.log(actual_ms))
+        seen = math.log(actual_ms)
+        self.least, self.most = min(self.least, seen), max(self.most, seen)
+        self.forest.learn_one(self.features(prompt, completion, in_flight), seen)
 
 
 class LightGbm:

@@ -45,6 +45,7 @@ class Row(NamedTuple):
 def _row(raw: Mapping[str, str]) -> Row | None:
     kind, form = raw["kind"], FORMATS.get(raw["dtype"])
     engine = raw["engine"].lower().split("/")[0].replace("hf-transformers", "transformers")
+    engine = "tensorrt-llm" if engine == "trt" else engine
     if kind not in METRIC or form is None or engine not in ENGINES or not {raw["spec_decode"], raw["disagg"]} <= _NO:
         return None
     try:

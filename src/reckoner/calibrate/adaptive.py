@@ -53,20 +53,32 @@ class CostPrediction:
     """
 
     __slots__ = (
-        "confidence", "high_ms", "in_flight", "level", "low_ms", "model", "predicted_at", "predicted_ms",
-        "prompt_tokens", "sample_count",
+        "_ends", "in_flight", "level", "model", "predicted_at", "predicted_ms", "prompt_tokens", "sample_count",
     )  # fmt: skip
 
     model: str
     prompt_tokens: int
     predicted_ms: float
-    low_ms: float
-    high_ms: float
     level: float
-    confidence: float
     sample_count: int
     in_flight: float
     predicted_at: float
+    _ends: tuple[float, float]  # logarithms: most callers never ask
+
+    @property
+    def low_ms(self) -> float:
+        """Lower end of the interval, in milliseconds."""
+        return min(math.exp(self._ends[0]), self.predicted_ms)
+
+    @property
+    def high_ms(self) -> float:
+        """Upper end of the interval, in milliseconds."""
+        return max(math.exp(self._ends[1]), self.predicted_ms)
+
+    @property
+    def confidence(self) -> float:
+        """``1 - exp(-sample_count / 10)``."""
+        return 1.0 - math.exp(-self.sample_count / 10.0)
 
     def __repr__(self) -> str:
         return (
@@ -271,10 +283,8 @@ class AdaptiveCalibrator:
         answer.model = model
         answer.prompt_tokens = prompt_tokens
         answer.predicted_ms = predicted
-        answer.low_ms = min(math.exp(log + low), predicted)
-        answer.high_ms = max(math.exp(log + high), predicted)
+        answer._ends = log + low, log + high
         answer.level = level
-        answer.confidence = calibration.confidence
         answer.sample_count = calibration.sample_count
         answer.in_flight = others
         answer.predicted_at = now

@@ -88,12 +88,6 @@ class Linear(_Expert):
         super().__init__(decay, target)
         self.target = target
 
-    def log(self, u: tuple[float, float, float, float]) -> float:
-        """Log of the forecast in milliseconds."""
-        t = self.answer
-        value = t[0] * u[0] + t[1] * u[1] + t[2] * u[2] + t[3] * u[3]
-        return math.log(value if value > TINY else TINY)
-
     def learn(self, u: tuple[float, float, float, float], said: float, actual: float, log_actual: float) -> None:
         """Take in one request: regressors, log of the forecast just made for it, time [ms] and its logarithm."""
         u0, u1, u2, u3 = u
@@ -159,11 +153,6 @@ class Ratio(_Expert):
 
     def __init__(self, decay: float) -> None:
         super().__init__(decay, (0.0, 0.0, 0.0, 0.0))
-
-    def log(self, z: tuple[float, float, float], log_prior: float) -> float:
-        """Log of the forecast in milliseconds."""
-        t = self.answer
-        return log_prior + t[0] + t[1] * z[0] + t[2] * z[1] + t[3] * z[2]
 
     def learn(self, z: tuple[float, float, float], said: float, log_prior: float, log_actual: float) -> None:
         """Take in one request: log regressors, log of the forecast just made, of the prior's and of the time."""

@@ -65,6 +65,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._name = str(path)
         self._lock_path = path.with_name(path.name + ".lock")
         self._lock = self._file = self._state = -1  # the state is kept open: its inode cannot come back as another file
         self._inode = -1
@@ -193,7 +194,8 @@ class Journal:
         ReckonerError
             The disk is full or the file cannot be written; nothing was added.
         """
-        if self.path.stat().st_ino != self._inode:  # first use, or folded by another process
+        # A Path would cost as much as the call. The state changes at first use, and when another process folded.
+        if os.stat(self._name).st_ino != self._inode:  # noqa: PTH116
             self._open()
         line = _line(event)
         try:

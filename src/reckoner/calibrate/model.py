@@ -203,10 +203,22 @@ class ModelCalibration:
         )
 
     def _logs(self, regressors: _Regressors) -> tuple[float, float, float, float, float]:
-        u, z, prior = regressors
+        """What each expert says; written out, for calls cost more than sums."""
+        (u0, u1, u2, u3), (z0, z1, z2), prior = regressors
+        log = math.log
         first, second, third = self.linear
         fourth, fifth = self.ratio
-        return first.log(u), second.log(u), third.log(u), fourth.log(z, prior), fifth.log(z, prior)
+        a, b, c, d = first.answer
+        x = a * u0 + b * u1 + c * u2 + d * u3
+        a, b, c, d = second.answer
+        y = a * u0 + b * u1 + c * u2 + d * u3
+        a, b, c, d = third.answer
+        z = a * u0 + b * u1 + c * u2 + d * u3
+        a, b, c, d = fourth.answer
+        v = prior + a + b * z0 + c * z1 + d * z2
+        a, b, c, d = fifth.answer
+        w = prior + a + b * z0 + c * z1 + d * z2
+        return log(x if x > TINY else TINY), log(y if y > TINY else TINY), log(z if z > TINY else TINY), v, w
 
     def _mix(self, regressors: _Regressors, in_flight: float, window: int, load: Load | None) -> Forecast:
         logs = self._logs(regressors)
