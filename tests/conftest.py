@@ -1,7 +1,6 @@
-"""A real PostgreSQL server for the tests that need one, started once a session and shared by all workers."""
+"""A real PostgreSQL server for the tests that need one: the wheel's, shared by all workers, or a server of yours."""
 
 import os
-import shutil
 import warnings
 
 import pytest
@@ -10,8 +9,14 @@ import pytest
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory):
     """URL of a fresh database cluster; skips, and says so, only where no server can be had."""
-    pgserver = pytest.importorskip("pgserver", reason="no PostgreSQL: the wheel pgserver is not installed")
-    folder = tmp_path_factory.mktemp("pg")
+    if "RECKONER_TEST_POSTGRES" in os.environ:
+        yield os.environ["RECKONER_TEST_POSTGRES"]
+        return
+    why = "POSTGRESQL NOT TESTED: no wheel pgserver for this Python; name a server in RECKONER_TEST_POSTGRES"
+    pgserver = pytest.importorskip("pgserver", reason=why)
+    # one folder for all workers of a run: the wheel starts one server for it and stops it with the last of them
+    shared = "PYTEST_XDIST_WORKER" in os.environ
+    folder = tmp_path_factory.getbasetemp().parent / "pg" if shared else tmp_path_factory.mktemp("pg")
     os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the wheel's own housekeeping warns about the machine, not about us
@@ -20,7 +25,6 @@ def postgres_url(tmp_path_factory):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         server.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
