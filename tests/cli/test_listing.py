@@ -1,3 +1,5 @@
+import os
+import shlex
 import subprocess
 import sys
 
@@ -34,6 +36,13 @@ def test_help_loads_no_heavy_library():
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     for heavy in ("numpy", "msgspec", "rich", "plotly", "matplotlib", "xllamacpp"):
         assert f"'{heavy}'" not in loaded
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a shell that closes a descriptor")
+def test_a_closed_stdout_ends_quietly():
+    command = shlex.join([sys.executable, "-m", "reckoner", "models", "gpt2", "--json"])
+    result = subprocess.run(["sh", "-c", f"{command} >&-"], stderr=subprocess.PIPE, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_what_the_system_refuses_is_one_line_and_exit_2():

@@ -122,5 +122,6 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.secho("reckoner: interrupted; what was finished is kept, start again to go on", fg="yellow", err=True)
         sys.exit(2)
-    sys.stdout.flush()
+    if sys.stdout is not None:  # None when the caller closed it: `reckoner ... >&-`
+        sys.stdout.flush()
     sys.exit(code if isinstance(code, int) else os.EX_OK)
