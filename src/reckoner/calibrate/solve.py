@@ -131,9 +131,7 @@ def nnls3(
         u, v = (a22 * b1 - a12 * b2) / det, (a11 * b2 - a12 * b1) / det
         if u >= 0.0 and v >= 0.0 and u * b1 + v * b2 > best:
             best, answer = u * b1 + v * b2, (0.0, u, v)
-    if best > 0.0:
-        return answer
-    if b0 > 0.0:
+    if b0 > 0.0 and b0 * b0 / a00 > best:
         best, answer = b0 * b0 / a00, (b0 / a00, 0.0, 0.0)
     if b1 > 0.0 and b1 * b1 / a11 > best:
         best, answer = b1 * b1 / a11, (0.0, b1 / a11, 0.0)
