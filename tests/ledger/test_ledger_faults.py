@@ -168,6 +168,27 @@ def test_a_full_disk_is_said_and_costs_nothing_that_was_kept(full):
     assert len(full) == before + 1
 
 
+def test_a_ledger_is_opened_and_read_without_a_byte_of_room(tmp_path):
+    """Found on a full disk: what was set when the file was made must not be asked for again."""
+    code = textwrap.dedent(
+        """
+        import resource, signal, sys
+        from reckoner.ledger import Ledger
+        from reckoner.ledger.verify import verify
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        held = Ledger.open(sys.argv[1])  # another process has it open, as a service would
+        held.observe("b", {"e2e_s": 1})
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        print(verify(Ledger.open(sys.argv[1])).checked)
+        """
+    )
+    path = tmp_path / "l.db"
+    with Ledger.open(path) as ledger:
+        ledger.observe("a", {"e2e_s": 1})
+    told = subprocess.run([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True, check=True)
+    assert told.stdout == "2\n"
+
+
 def test_a_file_that_may_not_grow_is_said_and_costs_nothing(tmp_path):
     """The kernel itself refuses the write, as it does on a full disk."""
     code = textwrap.dedent(

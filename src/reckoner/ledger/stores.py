@@ -100,8 +100,9 @@ class SqliteStore:
                 mark = connection.execute("PRAGMA application_id").fetchone()[0]
                 if tables and mark != APPLICATION_ID:
                     raise InputError(f"{self.path} is another program's SQLite database; choose another path")
-                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # sealing gives the space back
-                connection.execute("PRAGMA journal_mode = WAL")
+                if not tables:  # both are kept in the file; asking again would need room on the disk
+                    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # sealing gives the space back
+                    connection.execute("PRAGMA journal_mode = WAL")
                 # FULL: a commit waits for the disk, so that not even a power cut loses what was acknowledged;
                 # NORMAL: the operating system has it, so that it survives a killed process but not a power cut
                 connection.execute(f"PRAGMA synchronous = {'FULL' if self._sync else 'NORMAL'}")
