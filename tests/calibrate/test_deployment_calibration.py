@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -8,8 +9,8 @@ from hypothesis import strategies as st
 from reckoner.calibrate.deployment import Calibration, keys_of
 from reckoner.catalogue.find import device, model
 from reckoner.design import Design, Serving, Workload
-from reckoner.errors import InputError, UnknownNameError
-from reckoner.predict.efficiency import PRIOR
+from reckoner.errors import DamagedError, InputError, UnknownNameError
+from reckoner.predict.efficiency import IDEAL, PRIOR
 from reckoner.predict.prediction import predict
 
 WORKLOAD = Workload(prompt_tokens=1024.0, output_tokens=256.0)
@@ -116,6 +117,21 @@ def test_an_empty_an_unknown_and_an_array_measurement_are_refused():
     grid = Design(model=model("llama-3.1-8b"), device=device("h100"), serving=Serving(batch=np.array([1.0, 2.0])))
     with pytest.raises(InputError, match="predict one point"):
         Calibration().update(predict(grid, WORKLOAD), {"tpot_s": 0.01})
+
+
+def test_a_calibration_survives_a_trip_through_json():
+    learned = learn(learn(Calibration(), design(), 1.4, 3), design("qwen3-8b"), 0.8)
+    copy = Calibration.from_dict(json.loads(json.dumps(learned.to_dict())))
+    assert (copy.keys, copy.counts) == (learned.keys, learned.counts)
+    assert ask(copy, design("mistral-7b")).tpot_s == ask(learned, design("mistral-7b")).tpot_s
+    for damage in ({"names": ["mbu"]}, {"mean": [1.0]}, {"keys": None}):
+        with pytest.raises(DamagedError, match="calibration"):
+            Calibration.from_dict({**learned.to_dict(), **damage})
+
+
+def test_a_base_that_is_sure_of_itself_is_refused():
+    with pytest.raises(InputError, match="has no covariance"):
+        Calibration(base=IDEAL)
 
 
 @settings(deadline=None, max_examples=25)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reckoner.design import Design
-from reckoner.errors import InputError, UnknownNameError
+from reckoner.errors import DamagedError, InputError, UnknownNameError
 from reckoner.predict.efficiency import NAMES, PRIOR, Efficiency
 from reckoner.predict.plan import numbers_of, prepare
 from reckoner.predict.prediction import Prediction, metrics_of
@@ -86,6 +86,13 @@ class Calibration:
     covariance: Array = field(default_factory=lambda: np.zeros((0, 0)))
     counts: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse a base that is sure of itself: nothing could be learned."""
+        if not np.all(np.diag(self.base.covariance) > 0.0):
+            raise InputError(
+                f"base ({self.base.source}) has no covariance; give it one, such as reckoner.predict.efficiency.PRIOR's"
+            )
+
     def update(self, prediction: Prediction, measurement: Mapping[str, float], *, noise: float = NOISE) -> Calibration:
         """Learn from what was measured where something had been predicted.
 
@@ -141,6 +148,38 @@ class Calibration:
         n = grown.counts[grown.keys.index(keys[1])]
         source = f"measured on {' + '.join(touched[-1])}" if touched else self.base.source
         return _shifted(self.base, offset, covariance, source, n)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; the base is not among them."""
+        return {
+            "names": list(NAMES),
+            "keys": [list(key) for key in self.keys],
+            "mean": self.mean.tolist(),
+            "covariance": self.covariance.tolist(),
+            "counts": list(self.counts),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], *, base: Efficiency = PRIOR) -> Calibration:
+        """Read what :meth:`to_dict` wrote; ``base`` is what it was learned on.
+
+        Raises
+        ------
+        DamagedError
+            A part is missing, has another size, or is of another set of efficiencies.
+        """
+        try:
+            keys = tuple(tuple(str(part) for part in key) for key in values["keys"])
+            size = _WIDTH * len(keys)
+            mean = np.array(values["mean"], dtype=np.float64).reshape(size)
+            covariance = np.array(values["covariance"], dtype=np.float64).reshape(size, size)
+            counts = tuple(int(n) for n in values["counts"])
+            names = tuple(values["names"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedError(f"calibration cannot be read ({error}); measure again, or restore it") from error
+        if names != NAMES or len(counts) != len(keys) or not np.all(np.isfinite(covariance)):
+            raise DamagedError(f"calibration is of {', '.join(names)} and this reckoner learns {', '.join(NAMES)}")
+        return cls(base=base, keys=keys, mean=mean, covariance=covariance, counts=counts)
 
     def _with(self, keys: tuple[Key, ...]) -> Calibration:
         """Grow by effects not seen before, at their prior."""
