@@ -35,14 +35,20 @@ def command(model: str, **options: Any) -> int:
         $ reckoner capacity llama-3.1-70b -d h100 --tp 2 --weights fp8 --trace azure_2023_conv.parquet --times 10
             --ttft-p99 0.5 --availability 0.999
     """  # noqa: D301 - click reads the backspace as "keep these lines"
-    from reckoner.design import Slo
+    from reckoner.design import Slo, Workload
     from reckoner.files import canonical_json
     from reckoner.simulate.server import server_of
 
     design = design_of(model, options)
-    server = server_of(design, scheduler=scheduler_of(options), kv_tokens=options["kv_tokens"])
     slo = Slo(**given(options, ("ttft_p99_s", "tpot_p99_s", "e2e_p99_s", "availability")))
     trace = trace_of(options)
+    lengths = {"prompt_tokens": options["prompt_tokens"], "output_tokens": options["output_tokens"]}
+    server = server_of(
+        design,
+        scheduler=scheduler_of(options),
+        kv_tokens=options["kv_tokens"],
+        workload=Workload(**lengths) if trace is None else trace.workload,
+    )
     if trace is not None and options["requests_per_s"] is not None:
         raise InputError("the load is given by --trace and --rate; give one of them")
     with _Status() as status:

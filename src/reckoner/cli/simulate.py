@@ -98,8 +98,10 @@ def command(model: str, **options: Any) -> int:
     from reckoner.simulate.server import server_of
 
     design = design_of(model, options)
-    server = server_of(design, scheduler=scheduler_of(options), kv_tokens=options["kv_tokens"])
     arrivals = _arrivals(options)
+    server = server_of(
+        design, scheduler=scheduler_of(options), kv_tokens=options["kv_tokens"], workload=arrivals.workload
+    )
     slo = Slo(**given(options, ("ttft_p99_s", "tpot_p99_s", "e2e_p99_s")))
     began = time.perf_counter()
     with Bar(len(arrivals)) as bar:

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from reckoner.design import Workload
 from reckoner.errors import InputError
 from reckoner.simulate.lengths import Ints, Lengths, as_tokens
 
@@ -93,6 +94,11 @@ class Arrivals:
 
     def __len__(self) -> int:
         return len(self.arrival_s)
+
+    @property
+    def workload(self) -> Workload:
+        """Mean lengths."""
+        return Workload(prompt_tokens=float(self.prompt_tokens.mean()), output_tokens=float(self.output_tokens.mean()))
 
     @property
     def span_s(self) -> float:

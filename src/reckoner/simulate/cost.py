@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reckoner.design import Design
+from reckoner.design import Design, Num, Workload
 from reckoner.errors import InputError
 from reckoner.predict.combine import decode_parts, prefill_parts
-from reckoner.predict.efficiency import IDEAL, PRIOR, Efficiency
+from reckoner.predict.deployment import Point, features
+from reckoner.predict.efficiency import IDEAL, Efficiency
 from reckoner.predict.plan import prepare
 from reckoner.predict.terms import Limits, Terms, Work, terms
 from reckoner.predict.work import read_weight_bytes
@@ -94,11 +95,11 @@ def linear_cost(
 
 def step_cost(
     design: Design,
-    efficiency: Efficiency = PRIOR,
+    efficiency: Efficiency | None = None,
     *,
     max_seqs: int = 256,
     tokens: int = 8192,
-    typical_context: float = float("inf"),
+    workload: Workload | None = None,
 ) -> StepCost:
     """Cost of a design's steps, from the physics and what the deployment gets of it.
 
@@ -106,13 +107,13 @@ def step_cost(
     ----------
     design : Design
         Of scalars; ``pp`` must be 1.
-    efficiency : Efficiency
-        Shares of the printed limits.
+    efficiency : Efficiency, optional
+        Shares of the printed limits; by default what was learned for designs like it.
     max_seqs, tokens : int
         Sizes of the tables.
-    typical_context : float
-        Layers with a sliding window read ``min(window, typical_context)`` of each sequence, at any length: a step must
-        stay affine in context. [token]
+    workload : Workload, optional
+        Typical lengths: learned efficiencies depend on them a little, and layers with a sliding window read at most so
+        much of each sequence, at any length, for a step must stay affine in context.
 
     Returns
     -------
@@ -129,6 +130,7 @@ def step_cost(
     tp, ep = _scalar("tp", serving.tp), _scalar("ep", serving.ep)
     if _scalar("pp", serving.pp) != 1.0:
         raise InputError(f"pp is {serving.pp:g}; the simulator shares layers by tp only, so set pp to 1 and raise tp")
+    asked = workload if workload is not None else Workload()
     shape = plan.shape
     limits = Limits(
         bandwidth_bytes_per_s=plan.bandwidth_bytes_per_s,
@@ -138,10 +140,6 @@ def step_cost(
         tp=tp,
         ep=ep,
     )
-    near = typical_context if shape.window is None else min(float(shape.window), typical_context)
-    fixed_bytes = 2.0 * float(shape.state_bytes)
-    if float(shape.windowed_kv_bytes_per_token) > 0.0:
-        fixed_bytes += float(shape.windowed_kv_bytes_per_token) * near
 
     def table(size: int) -> Terms:
         count = np.arange(size + 1.0)
@@ -155,27 +153,54 @@ def step_cost(
         )
         return terms(work, limits)
 
+    by_batch, typical = efficiency, efficiency
+    factor: Num = 1.0
+    one_factor: Num = 1.0
+    if efficiency is None:
+        batch = np.maximum(np.arange(max_seqs + 1.0), 1.0)
+        by_batch, factor = _learned(design, batch, asked)
+        typical, one_factor = _learned(design, min(TYPICAL_BATCH, float(max_seqs)), asked)
+        # A prefill rides on a step whose launches are paid for already.
+        typical = replace(typical, layer_prefill=typical.layer)
+    assert by_batch is not None
+    assert typical is not None
     bandwidth = tp * plan.bandwidth_bytes_per_s
     peak = tp * plan.peak_flop_per_s
-    state_s = fixed_bytes / (bandwidth * float(efficiency.mbu_kv))
-    passes = prefill_parts(table(tokens), efficiency).total_s
-    slope = np.diff(np.asarray(passes)[-2:])[0]
+    fixed_bytes = 2.0 * float(shape.state_bytes)
+    if float(shape.windowed_kv_bytes_per_token) > 0.0 and shape.window is not None:
+        context = float(np.mean(asked.prompt_tokens + 0.5 * asked.output_tokens))
+        fixed_bytes += float(shape.windowed_kv_bytes_per_token) * min(float(shape.window), context)
+    mbu_kv, mfu = float(np.mean(typical.mbu_kv)), float(np.mean(typical.mfu))
+    state_s = one_factor * fixed_bytes / (bandwidth * mbu_kv)
+    passes = one_factor * np.asarray(prefill_parts(table(tokens), typical).total_s)
+    decode = factor * np.asarray(decode_parts(table(max_seqs), by_batch).total_s)
     return StepCost(
-        decode_s=np.asarray(decode_parts(table(max_seqs), efficiency).total_s) + state_s * np.arange(max_seqs + 1.0),
-        pass_s=np.asarray(passes),
-        kappa_s=max(
-            float(shape.kv_bytes_per_token) / (bandwidth * float(efficiency.mbu_kv)),
-            float(shape.pair_flops) / (peak * float(efficiency.mfu_decode)),
+        decode_s=decode + state_s * np.arange(max_seqs + 1.0),
+        pass_s=passes,
+        kappa_s=float(one_factor)
+        * max(
+            float(shape.kv_bytes_per_token) / (bandwidth * mbu_kv),
+            float(shape.pair_flops) / (peak * float(np.mean(typical.mfu_decode))),
         ),
-        pair_s=float(shape.prefill_pair_flops) / (peak * float(efficiency.mfu)),
-        tail_s=float(slope),
+        pair_s=float(one_factor) * float(shape.prefill_pair_flops) / (peak * mfu),
+        tail_s=float(passes[-1] - passes[-2]),
     )
+
+
+TYPICAL_BATCH = 32.0
+"""Batch at which learned efficiencies of attention and prefills are read. Assumption: the middle of 1 and 1024."""
+
+
+def _learned(design: Design, batch: Num, workload: Workload) -> tuple[Efficiency, Num]:
+    """Efficiencies and the factor on gaps that were learned for designs like this one."""
+    serving = design.serving
+    prompt, output = float(np.mean(workload.prompt_tokens)), float(np.mean(workload.output_tokens))
+    found = prepare(design).deployment.factors(features(Point(batch, serving.tp, 1.0, serving.ep, prompt, output)))
+    return found.efficiency, found.tpot
 
 
 def limit_cost(design: Design, *, max_seqs: int, tokens: int) -> StepCost:
     """Return the same at printed limits and without fixed costs: what the device is truly busy with, for its power."""
-    from dataclasses import replace
-
     bare = replace(IDEAL, layer=0.0, layer_prefill=0.0, link=1e12)
     return step_cost(design, bare, max_seqs=max_seqs, tokens=tokens)
 

@@ -67,7 +67,10 @@ def simulate(
     >>> round(found.percentile("tpot", 0.5).value, 4)
     0.01
     """
-    server = design if isinstance(design, Server) else server_of(design, efficiency=efficiency, scheduler=scheduler)
+    if isinstance(design, Server):
+        server = design
+    else:
+        server = server_of(design, efficiency=efficiency, scheduler=scheduler, workload=arrivals.workload)
     rejected, dropped, arrivals_left = _fitting(server, arrivals)
     if isinstance(server.scheduler, Continuous):
         requests, state = _continuous(server, arrivals_left, progress)

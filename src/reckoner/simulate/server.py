@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reckoner.design import Design
+from reckoner.design import Design, Workload
 from reckoner.errors import DoesNotFitError, InputError
 from reckoner.physics.kvcache import tokens_that_fit
-from reckoner.predict.efficiency import PRIOR, Efficiency
+from reckoner.predict.efficiency import Efficiency
 from reckoner.predict.plan import ACTIVATION_COPIES, prepare
 from reckoner.predict.terms import ACTIVATION_BYTES
 from reckoner.predict.work import kv_copies
@@ -79,6 +79,7 @@ def server_of(
     scheduler: Scheduler | None = None,
     kv_tokens: int | None = None,
     replicas: int | None = None,
+    workload: Workload | None = None,
 ) -> Server:
     """Server of a design.
 
@@ -87,13 +88,16 @@ def server_of(
     design : Design
         Of scalars; ``serving.batch`` plays no part here, the scheduler says how many share a step.
     efficiency : Efficiency, optional
-        What the deployment gets of the printed limits; :data:`~reckoner.predict.efficiency.PRIOR` by default.
+        What the deployment gets of the printed limits; by default what was learned for designs
+        like it.
     scheduler : Scheduler, optional
         :class:`~reckoner.simulate.schedulers.Continuous` by default.
     kv_tokens : int, optional
         Tokens of a replica's cache; by default what :data:`MEMORY_SHARE` of the memory leaves.
     replicas : int, optional
         By default those of the design.
+    workload : Workload, optional
+        Typical lengths, on which learned efficiencies depend a little.
 
     Raises
     ------
@@ -103,7 +107,7 @@ def server_of(
     chosen = scheduler if scheduler is not None else Continuous()
     tokens = chosen.token_budget if isinstance(chosen, Continuous) else STATIC_TOKENS
     seats = seats_of(chosen)
-    cost = step_cost(design, efficiency if efficiency is not None else PRIOR, max_seqs=seats, tokens=tokens)
+    cost = step_cost(design, efficiency, max_seqs=seats, tokens=tokens, workload=workload)
     each = int(design.serving.tp)
     copies = int(design.serving.replicas) if replicas is None else replicas
     device = design.device

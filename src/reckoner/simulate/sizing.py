@@ -116,7 +116,8 @@ def capacity(
     """
     if slo.ttft_p99_s is None and slo.tpot_p99_s is None and slo.e2e_p99_s is None:
         raise InputError("the SLO limits no latency; give ttft_p99_s, tpot_p99_s or e2e_p99_s")
-    server = server_at(design, efficiency, scheduler)
+    asked = workload.workload if isinstance(workload, Arrivals) else workload
+    server = server_at(design, efficiency, scheduler, asked)
     if isinstance(workload, Arrivals):
         if workload.follows is not None or workload.span_s <= 0.0:
             raise InputError(f"{workload.name} has no rate to raise; give an open loop over some time")
@@ -192,7 +193,7 @@ def fewest(
             f"headroom is {headroom!r} and replica_availability {replica_availability!r}; "
             "at least 0, and between 0 and 1"
         )
-    one = replace(server_at(design, efficiency, scheduler), replicas=1)
+    one = replace(server_at(design, efficiency, scheduler, arrivals.workload), replicas=1)
     one = replace(one, devices=_devices_each(design))
     load = arrivals if headroom == 0.0 else arrivals.scaled(1.0 + headroom)
     _must_pass_alone(one, load, slo)
@@ -227,11 +228,13 @@ def fewest(
     )
 
 
-def server_at(design: Design | Server, efficiency: Efficiency | None, scheduler: Scheduler | None) -> Server:
+def server_at(
+    design: Design | Server, efficiency: Efficiency | None, scheduler: Scheduler | None, workload: Workload
+) -> Server:
     """Return a server as it stands, or that of a design."""
     if isinstance(design, Server):
         return design
-    return server_of(design, efficiency=efficiency, scheduler=scheduler)
+    return server_of(design, efficiency=efficiency, scheduler=scheduler, workload=workload)
 
 
 def _devices_each(design: Design | Server) -> int:
