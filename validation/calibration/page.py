@@ -71,6 +71,7 @@ answers are all alike there, and what differs is the queue. Intervals that promi
 
 Means over streams, each stream counting the same. "First five" is the error of a stream's first five forecasts, the
 first of which is the prior's. The width of an interval is high / low, its geometric mean.
+All forecasters but "length unknown" are told the answer's length, as version 1 is.
 
 ### How it works
 

@@ -56,6 +56,15 @@ class OursTimed(Ours):
     timed = True
 
 
+class OursBlind(Ours):
+    """The same, asked before the length of the answer is known; the others are told it."""
+
+    def predict(self, prompt: int, completion: int, in_flight: int, at: float | None = None) -> Answer:
+        """Forecast from the usual length."""
+        made = self.calibrator.predict(self.model, prompt, None, at=0.0)
+        return Answer(made.predicted_ms, made.low_ms, made.high_ms)
+
+
 class Seed:
     """The first AdaptiveCalibrator's rule, written anew from its description: both token prices share one increment."""
 
@@ -170,6 +179,7 @@ class LightGbm:
 RIVALS: dict[str, tuple[str, type[Any], str | None]] = {
     "ours": ("reckoner", Ours, None),
     "ours_timed": ("reckoner, with its clock", OursTimed, None),
+    "ours_blind": ("reckoner, length unknown", OursBlind, None),
     "seed": ("version 1", Seed, None),
     "litellm": ("LiteLLM's statistic", LiteLlm, None),
     "river": ("river, adaptive random forest", River, "river"),
