@@ -13,6 +13,7 @@ from reckoner._version import __version__
 _HOME: dict[str, str] = {
     "AdaptiveCalibrator": "reckoner.calibrate.adaptive",
     "Design": "reckoner.design",
+    "Ledger": "reckoner.ledger",
     "ReckonerError": "reckoner.errors",
     "Serving": "reckoner.design",
     "Slo": "reckoner.design",
@@ -29,6 +30,7 @@ _HOME: dict[str, str] = {
 __all__ = [
     "AdaptiveCalibrator",
     "Design",
+    "Ledger",
     "ReckonerError",
     "Serving",
     "Slo",
