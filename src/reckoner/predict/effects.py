@@ -43,7 +43,7 @@ LAYOUT: dict[str, tuple[str, str]] = {
     ),
     "queue": (
         "batch prompt output disagg dp ep year devices active silicon silicon*batch disagg*batch disagg*prompt",
-        "family generation setting attention hardware",
+        "family generation setting scenario attention hardware",
     ),
     "power": (
         "compute batch bandwidth devices year active",
@@ -84,7 +84,7 @@ def features(rows: Rows, base: Basis) -> dict[str, Column]:
         "tp": log(base.tp) / 1.5,
         "split": (x["n_eff"] < x["n"]) * 1.0,
         "compute": log(np.maximum(np.asarray(load.compute_s) / parts, 1e-4)) / 3.0,
-        "silicon": np.array([":silicon" in name for name in rows.label["setting"]]) * 1.0,
+        "silicon": np.array([":silicon" in name for name in rows.label["scenario"]]) * 1.0,
     }
     return {name: np.asarray(column, dtype=np.float64) for name, column in out.items()}
 

@@ -35,8 +35,8 @@ CAUTION: Mapping[str, float] = {
     "whole": 8.0,
     "queue": 8.0,
     "power": 3.0,
-    "state": 10.0,
-    "workspace": 4.0,
+    "state": 6.0,
+    "workspace": 3.0,
 }
 """How many times tighter each effect's pools are than the spread of their levels suggests, chosen by leaving models,
 devices and sources out: what fits the seen is not what carries to the unseen; the smoother gives the seen back."""

@@ -19,8 +19,9 @@ them, or the engine or its setting, is unknown; two or more are."""
 SAME, NEAR = 0.9, 0.1
 _PRIOR_ROWS = 60.0
 """Rows that the quantile of all kinds counts as when a group's own is pulled towards it. Assumption."""
-_SOURCE_POWER = 0.5
-"""A source of n rows weighs n to this power: neither rows nor sources are exchangeable. Assumption."""
+_AIM = 0.91
+"""Share of held-out rows that a width must cover: a little above :data:`LEVEL`, for a source not met yet differs more
+from those met than they do from each other. Assumption."""
 _PER_ASSUMED = 0.3
 """Widening for each vital input that was missing. Assumption."""
 _FLOOR = 0.02
@@ -149,7 +150,7 @@ def calibrate(group: Labels, source: Labels, new: NDArray[np.int64], error: Colu
 
 def _quantile(size: Column, source: Labels) -> float:
     _, inverse, counts = np.unique(source.astype(str), return_inverse=True, return_counts=True)
-    weight = counts[inverse] ** (_SOURCE_POWER - 1.0)
+    weight = 1.0 / counts[inverse]  # sources weigh alike: the next row may come from any
     order = np.argsort(size)
     total = np.cumsum(weight[order])
-    return float(max(size[order][np.searchsorted(total, LEVEL * total[-1])], _FLOOR))
+    return float(max(size[order][np.searchsorted(total, _AIM * total[-1])], _FLOOR))

@@ -23,14 +23,17 @@ CLIP = 1.0
 LARGEST_BLOCK = 3000
 _OUTLIER = 2.5
 
+_CELL = ("hardware", "model", "dtype", "engine")
 LEVELS: tuple[tuple[float, tuple[str, ...], float], ...] = (
     (0.08, ("scenario",), 0.5),
-    (0.10, ("scenario", "hardware"), 0.67),
+    (0.08, ("setting", "hardware"), 0.67),
+    (0.08, ("scenario", "hardware"), 0.67),
     (0.10, ("scenario", "model"), 0.67),
     (0.10, ("scenario", "generation", "model", "dtype", "engine"), 1.0),
-    (0.15, ("scenario", "hardware", "model", "dtype", "engine"), 1.0),
-    (0.10, ("scenario", "hardware", "model", "dtype", "engine"), 6.0),
-    (0.05, ("scenario", "hardware", "model", "dtype", "engine", "engine_version", "kv_dtype"), 6.0),
+    (0.10, ("setting", *_CELL), 1.0),
+    (0.12, ("scenario", *_CELL), 1.0),
+    (0.10, ("scenario", *_CELL), 6.0),
+    (0.05, ("scenario", *_CELL, "engine_version", "kv_dtype"), 6.0),
 )
 """(log standard deviation, what rows must share, how much faster likeness falls off). Assumption: set by hand once; the
 hash split inside cells confirms the whole, not each figure (docs/validation.md, column "effects only")."""
@@ -49,7 +52,7 @@ SCALES: Mapping[str, float] = {
 }
 """Distance at which likeness has fallen to exp(-1/2): natural logarithms; years for the date."""
 _PLACE = ("batch", "prompt", "output", "devices", "tp", "ep", "dp")
-_LABELS = ("scenario", "generation", "hardware", "model", "dtype", "engine", "engine_version", "kv_dtype")
+_LABELS = ("setting", "scenario", "generation", "hardware", "model", "dtype", "engine", "engine_version", "kv_dtype")
 PRIOR_VARIANCE = sum(sd**2 for sd, _, _ in LEVELS)
 
 

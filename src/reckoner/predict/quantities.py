@@ -31,8 +31,9 @@ _USABLE = 0.9
 """Share of memory that an engine allocates: vLLM's gpu_memory_utilization (docs.vllm.ai, 2026-11-20)."""
 _POWER_SHARE = 0.7
 """Nominal draw as a share of the power limit. Assumption: the unit of a fitted effect."""
-_WORKSPACE_GB = 0.5
-"""Nominal memory beyond weights and cache. Assumption: the unit of a fitted effect."""
+_WORKSPACE_GB = 0.12
+"""Nominal memory beyond weights and cache, for a gigabyte of weights; it grows with their square root, as the width of
+the activations does. Assumption: the unit of a fitted effect."""
 _SATURATED = 256.0
 _FULL = 0.95  # utilisation at which a queue is cut off: beyond it the wait grows with the length of the run
 
@@ -215,8 +216,9 @@ def log_quantity(rows: Rows, base: Basis, effects: NDArray[np.float64]) -> Colum
         chosen = kind == name
         out[chosen] = (value * factor["whole"])[chosen]
     held = x["kv_b"] * x["ctx"] * batch / 1e9
+    extra = _WORKSPACE_GB * np.sqrt(x["w_gb"]) * factor["workspace"]
     chosen = kind == "memory_gb"
-    out[chosen] = (x["w_gb"] * factor["state"] + held + _WORKSPACE_GB * factor["workspace"])[chosen]
+    out[chosen] = (x["w_gb"] * factor["state"] + held + extra)[chosen]
     return np.log(np.maximum(out, 1e-12))
 
 

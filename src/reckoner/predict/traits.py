@@ -203,10 +203,6 @@ def setting(scenario: str) -> str:
     >>> setting("closed_loop_steady_state:gpqa"), setting("mlperf_Offline-interactive")
     ('closed_loop_steady_state', 'mlperf_Offline')
     """
-    if ":range" in scenario or ":random_range" in scenario:
-        return "closed_loop_concurrency:r"
-    if ":silicon" in scenario:
-        return scenario
     return re.split("[:-]", scenario, maxsplit=1)[0]
 
 
