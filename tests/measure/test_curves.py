@@ -276,3 +276,10 @@ def test_a_target_says_exactly_what_it_is(arguments, message):
 def test_a_folder_that_holds_no_model_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"config\.json is not there"):
         run_curves([Target(name="x", engine="numpy", folder=str(tmp_path))], out=tmp_path, plan=PLAN)
+
+
+def test_a_memory_point_that_was_edited_is_refused_by_file(tmp_path):
+    (tmp_path / "memory-8.json").write_text("{}")
+    model = info(TARGET, TARGET.weights(1024), 1024)
+    with pytest.raises(DamagedError, match=r"memory-8\.json is not a memory point .*delete it to measure anew"):
+        curves._memory_point(TARGET, model, PLAN, 8, tmp_path)

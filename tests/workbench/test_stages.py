@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -27,6 +28,15 @@ def test_a_damaged_stage_is_done_again(tmp_path):
     path = tmp_path / "grade.json"
     path.write_bytes(path.read_bytes()[:-20])
     assert stages.run("grade", {}, lambda: 2) == (2, False)
+
+
+def test_a_stage_edited_by_hand_is_done_again(tmp_path):
+    stages = Stages(folder=tmp_path)
+    stages.run("grade", {}, lambda: {"accuracy": 0.5})
+    path = tmp_path / "grade.json"
+    for changed in ({"accuracy": 0.9}, {}, None):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "result": changed}))
+        assert stages.run("grade", {}, lambda: {"accuracy": 0.5}) == ({"accuracy": 0.5}, False)
 
 
 CHILD = """

@@ -260,7 +260,9 @@ class CurvesResult:
             plan = msgspec.convert({name: manifest["config"][name] for name in CurvesPlan.__slots__}, CurvesPlan)
             return cls(date=manifest["date"], key=manifest["key"], plan=plan, targets=targets)
         except (KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
-            raise DamagedError(f"{out}: not a finished run of cost curves ({error}); measure anew") from error
+            raise DamagedError(
+                f"{out}: not a finished run of cost curves ({error}); delete manifest.json to measure anew"
+            ) from error
 
 
 def combine(target: TargetId, plan: CurvesPlan, journal: Journal, memory: tuple[MemoryPoint, ...]) -> TargetCurves:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from reckoner.errors import EngineError, InputError
+from reckoner.errors import DamagedError, EngineError, InputError
 from reckoner.files import canonical_json, read_json, sha256, write_json
 from reckoner.measure.curve_results import CurvesPlan, CurvesResult, TargetCurves, combine
 from reckoner.measure.environment import THREAD_VARIABLES, fingerprint
@@ -129,7 +129,10 @@ def _measure(
 def _memory_point(target: Target, model: ModelInfo, plan: CurvesPlan, s: int, work: Path) -> MemoryPoint:
     path = work / f"memory-{s}.json"
     if path.exists():
-        return msgspec.convert(read_json(path), MemoryPoint)
+        try:
+            return msgspec.convert(read_json(path), MemoryPoint)
+        except msgspec.ValidationError as error:
+            raise DamagedError(f"{path} is not a memory point ({error}); delete it to measure anew") from error
     gguf, adapter = work / f"{target.name}.gguf", work / f"{target.name}.adapter.gguf"
     spec = MemorySpec(
         target=target,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reckoner.errors import DamagedError
+from reckoner.errors import DamagedError, InputError
 from reckoner.files import canonical_json, read_json, sha256, write_json
 
 
@@ -45,15 +45,16 @@ class Stages:
         if kept is not None and kept["key"] == key:
             return kept["result"], True
         result = work()
-        write_json(path, {"stage": name, "key": key, "result": result})
+        write_json(path, {"stage": name, "key": key, "result": result, "seal": sha256(canonical_json(result))})
         return result, False
 
     def _read(self, path: Path) -> dict[str, Any] | None:
-        """The kept stage, or None when there is none or it is damaged (then it is simply done again)."""
+        """The kept stage, or None when there is none or any byte of it changed (then it is simply done again)."""
         if not path.exists():
             return None
         try:
             kept = read_json(path)
-        except DamagedError:
+            whole = isinstance(kept, dict) and kept["seal"] == sha256(canonical_json(kept["result"]))
+        except (DamagedError, InputError, KeyError):
             return None
-        return kept if isinstance(kept, dict) and {"key", "result"} <= kept.keys() else None
+        return kept if whole and "key" in kept else None
