@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,144 +12,16 @@ from reckoner.calibrate import checks
 from reckoner.calibrate.drift import Drift
 from reckoner.calibrate.journal import Journal
 from reckoner.calibrate.load import Load
-from reckoner.calibrate.model import YOUNG, Forecast, ModelCalibration, Outcome
+from reckoner.calibrate.model import YOUNG, ModelCalibration
+from reckoner.calibrate.outcome import Forecast, Outcome
+from reckoner.calibrate.prediction import CostPrediction
+from reckoner.calibrate.waiting import Waiting
 from reckoner.errors import InputError
+
+__all__ = ["DEFAULT_ALPHA", "DEFAULT_STATE_PATH", "AdaptiveCalibrator", "CostPrediction"]
 
 DEFAULT_STATE_PATH = Path.home() / ".nexus" / "calibrator_state.json"
 DEFAULT_ALPHA = 0.15
-MOST_IN_FLIGHT = 1024
-"""Forecasts of one model that may wait for their outcome. Assumption: more than one engine takes; whoever asks more
-often than that without an answer does not record, and is no longer counted."""
-
-
-WITNESSES = 3
-"""Requests that must be overdue together before the next forecast is raised. Assumption."""
-
-
-class CostPrediction:
-    """What a request is expected to take.
-
-    Attributes
-    ----------
-    model : str
-        As asked.
-    prompt_tokens : int
-        As asked.
-    predicted_ms : float
-        Expected time. [ms]
-    low_ms, high_ms : float
-        Interval that holds the actual time with probability ``level``. [ms]
-    level : float
-        Probability of the interval.
-    confidence : float
-        From 0 (prior only) towards 1: ``1 - exp(-sample_count / 10)``. It counts, it does not judge; the interval does.
-    sample_count : int
-        Outcomes learned from.
-    in_flight : float
-        Requests of this model that were under way.
-    predicted_at : float
-        When. [s since 1970]
-    """
-
-    __slots__ = (
-        "_ends", "in_flight", "level", "model", "predicted_at", "predicted_ms", "prompt_tokens", "sample_count",
-    )  # fmt: skip
-
-    model: str
-    prompt_tokens: int
-    predicted_ms: float
-    level: float
-    sample_count: int
-    in_flight: float
-    predicted_at: float
-    _ends: tuple[float, float]  # logarithms: most callers never ask
-
-    @property
-    def low_ms(self) -> float:
-        """Lower end of the interval, in milliseconds."""
-        return min(math.exp(self._ends[0]), self.predicted_ms)
-
-    @property
-    def high_ms(self) -> float:
-        """Upper end of the interval, in milliseconds."""
-        return max(math.exp(self._ends[1]), self.predicted_ms)
-
-    @property
-    def confidence(self) -> float:
-        """``1 - exp(-sample_count / 10)``."""
-        return 1.0 - math.exp(-self.sample_count / 10.0)
-
-    def __repr__(self) -> str:
-        return (
-            f"CostPrediction(model={self.model!r}, prompt_tokens={self.prompt_tokens}, "
-            f"predicted_ms={self.predicted_ms:.0f}, low_ms={self.low_ms:.0f}, high_ms={self.high_ms:.0f}, "
-            f"confidence={self.confidence:.2f}, n={self.sample_count})"
-        )
-
-
-class _Waiting:
-    """Forecasts of one model whose outcome has not come, by what was asked; first come, first answered."""
-
-    __slots__ = ("last", "latest", "made", "queues")
-
-    def __init__(self) -> None:
-        self.made: dict[int, tuple[Forecast, float, tuple[float, float | None]]] | None = {}
-        self.queues: dict[tuple[float, float | None], deque[int]] = {}
-        self.last = 0  # number given last
-        self.latest = 0  # highest number whose outcome has come
-
-    def count(self) -> float:
-        """How many wait; 0 for a caller who does not record what it asks."""
-        return float(len(self.made)) if self.made is not None else 0.0
-
-    def add(self, key: tuple[float, float | None], made: Forecast, at: float) -> None:
-        """Let a forecast wait."""
-        if self.made is None:
-            return
-        if len(self.made) >= MOST_IN_FLIGHT:
-            self.made = None
-            self.queues.clear()
-            return
-        self.last = number = self.last + 1
-        self.made[number] = made, at, key
-        queue = self.queues.get(key)
-        if queue is None:
-            self.queues[key] = deque((number,))
-        else:
-            queue.append(number)
-
-    def take(self, prompt: float, completion: float | None) -> tuple[Forecast | None, bool]:
-        """Return the oldest forecast for these tokens, and whether it was for this very completion length."""
-        if not self.made:
-            return None, False
-        for length in (completion, None, 0.0):
-            queue = self.queues.get((prompt, length))
-            if queue:
-                number = queue.popleft()
-                if not queue:
-                    del self.queues[prompt, length]
-                self.latest = max(self.latest, number)
-                made, _, _ = self.made.pop(number)
-                return made, length == completion or length is None
-        return None, False
-
-    def overdue(self, at: float, calibration: ModelCalibration) -> float:
-        """How far, in logs, requests under way have outlived the upper end of their interval; 0 where they have not.
-
-        Only requests that no later one has overtaken say anything, and it takes :data:`WITNESSES` of them: one that
-        was never recorded, or is stuck alone, proves nothing about the next.
-        """
-        if self.made is None or self.last < self.latest + WITNESSES:
-            return 0.0
-        witness = self.made.get(self.latest + WITNESSES)
-        if witness is None:
-            return 0.0
-        made, since, (prompt, completion) = witness
-        age_ms = 1e3 * (at - since)
-        if age_ms <= 1.0 or math.log(age_ms) <= made.log + made.high:
-            return 0.0
-        today = calibration.forecast(prompt, completion, made.in_flight)  # what was learned since may explain it
-        return max(math.log(age_ms) - today.log, 0.0)
 
 
 class AdaptiveCalibrator:
@@ -205,7 +76,7 @@ class AdaptiveCalibrator:
         self.autosave = autosave
         self._provider = provider
         self._models: dict[str, ModelCalibration] = {}
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, Waiting] = {}
         self._journal = Journal(self.state_path)
         self._load()
 
@@ -258,7 +129,7 @@ class AdaptiveCalibrator:
         if in_flight is None:
             waiting = self._waiting.get(model)
             if waiting is None:
-                waiting = self._waiting[model] = _Waiting()
+                waiting = self._waiting[model] = Waiting()
             others = waiting.count()
             if others:
                 late = waiting.overdue(now, known or self._new(model))

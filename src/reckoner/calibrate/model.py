@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Any, NamedTuple
+from typing import Any
 
 from reckoner.calibrate import checks
 from reckoner.calibrate.conformal import TAIL, Window
 from reckoner.calibrate.drift import Drift, Watch
 from reckoner.calibrate.experts import NU, TINY, Linear, Ratio
 from reckoner.calibrate.load import Correction, Load
+from reckoner.calibrate.outcome import Forecast, Outcome
 from reckoner.calibrate.priors import Prior, guess_provider, prior_of
 from reckoner.errors import InputError
 
@@ -51,63 +52,7 @@ _N = len(LINEAR_DECAYS) + len(RATIO_DECAYS)
 _Z_PROMPT, _Z_COMPLETION = math.log(LANDMARK_PROMPT), math.log(LANDMARK_COMPLETION)
 
 
-class Forecast(NamedTuple):
-    """A forecast as it was made, for its outcome to be held against.
-
-    Parameters
-    ----------
-    in_flight : float
-        Requests of this model that were under way.
-    logs : tuple of float
-        What each expert said. [log ms]
-    log : float
-        The mixture. [log ms]
-    low, high : float
-        Ends of the 90 % interval, as distances from ``log``.
-    window : int
-        The window that the interval came from.
-    load : Load, optional
-        What the engine said of itself.
-    """
-
-    in_flight: float
-    logs: tuple[float, ...]
-    log: float
-    low: float
-    high: float
-    window: int
-    load: Load | None = None
-
-
 _Regressors = tuple[tuple[float, float, float, float], tuple[float, float, float], float]
-
-
-class Outcome(NamedTuple):
-    """What became of a request: everything that learning from it needs.
-
-    Parameters
-    ----------
-    prompt, completion : float
-        Tokens; completion None where it stayed unknown.
-    actual : float
-        Time it took. [ms]
-    in_flight : float
-        Requests of this model that were under way when it began.
-    made : Forecast, optional
-        What was forecast then.
-    at : float
-        When the outcome was known. [s since 1970]
-    load : Load, optional
-        What the engine said of itself when the request began.
-    """
-
-    prompt: float
-    completion: float | None
-    actual: float
-    in_flight: float = 0.0
-    made: Forecast | None = None
-    at: float = 0.0
-    load: Load | None = None
 
 
 class ModelCalibration:
