@@ -24,6 +24,7 @@ _HOME = {
     "capacity": "sizing",
     "closed_loop": "arrivals",
     "constant": "arrivals",
+    "disaggregated": "pools",
     "empirical": "lengths",
     "fewest": "sizing",
     "fixed": "lengths",
