@@ -36,6 +36,7 @@ _HOME = {
     "search": "designs",
     "sessions": "arrivals",
     "simulate": "run",
+    "speculative": "drafts",
 }
 
 

@@ -13,6 +13,7 @@ from reckoner.errors import InputError
 from reckoner.predict.efficiency import Efficiency
 from reckoner.simulate.arrivals import Arrivals
 from reckoner.simulate.cost import StepCost
+from reckoner.simulate.drafts import compressed
 from reckoner.simulate.schedulers import ROUTINGS, Continuous, PrefillFirst, Scheduler
 from reckoner.simulate.server import Server, server_of
 from reckoner.simulate.simulation import Simulation, series_of
@@ -71,7 +72,8 @@ def simulate(
         server = design
     else:
         server = server_of(design, efficiency=efficiency, scheduler=scheduler, workload=arrivals.workload)
-    rejected, dropped, arrivals_left = _fitting(server, arrivals)
+    rejected, dropped, served = _fitting(server, arrivals)
+    arrivals_left = served if server.tokens_per_step == 1.0 else compressed(served, server.tokens_per_step)
     if isinstance(server.scheduler, Continuous):
         requests, state = _continuous(server, arrivals_left, progress)
     else:
@@ -82,6 +84,7 @@ def simulate(
     channels = state.bins.reshape(kernel.N_BINS, kernel.N_CHANNELS).copy()
     block = server.scheduler.block_tokens if isinstance(server.scheduler, Continuous) else 1
     channels[:, kernel.BLOCKS_S] *= block
+    channels[:, kernel.OUT_TOKENS] *= server.tokens_per_step
     return Simulation(
         arrivals=arrivals,
         server=server,
@@ -89,8 +92,8 @@ def simulate(
         started_s=requests.started_s,
         first_s=requests.first_s,
         finish_s=requests.finish_s,
-        prompt_tokens=requests.prompt,
-        output_tokens=requests.output,
+        prompt_tokens=served.prompt_tokens,
+        output_tokens=served.output_tokens,
         preempted=requests.preempted,
         replica=requests.replica,
         rejected=rejected,

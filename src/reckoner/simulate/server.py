@@ -40,6 +40,8 @@ class Server:
         Cost at printed limits, for the power.
     idle_w, tdp_w : float, optional
         Of one device. [W]
+    tokens_per_step : float
+        Tokens that a decode step yields of each sequence; above 1 with speculation.
     name : str
         What it is, in words.
     """
@@ -52,12 +54,15 @@ class Server:
     limit: StepCost | None = None
     idle_w: float | None = None
     tdp_w: float | None = None
+    tokens_per_step: float = 1.0
     name: str = "server"
 
     def __post_init__(self) -> None:
         """Hold the invariants of a server."""
         if self.replicas < 1 or self.devices < 1:
             raise InputError(f"replicas is {self.replicas} and devices {self.devices}; there is at least one")
+        if not 1.0 <= self.tokens_per_step < float("inf"):
+            raise InputError(f"tokens_per_step is {self.tokens_per_step!r}; a step yields at least one token")
         if self.kv_tokens is not None and self.kv_tokens < 1:
             raise InputError(f"kv_tokens is {self.kv_tokens}; the cache must hold at least one token")
         seats = seats_of(self.scheduler)
