@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import urllib.request
 
@@ -215,3 +216,10 @@ def test_a_bad_option_is_refused(base_gguf, options, match):
         LlamaCpp(base_gguf, **options)
     with pytest.raises(InputError, match="no file"):
         LlamaCpp(base_gguf.with_name("gone.gguf"))
+
+
+def test_a_model_of_one_position_is_refused_before_llama_cpp_ends_the_process(small, tmp_path):
+    short = dataclasses.replace(small, config=dataclasses.replace(small.config, max_position_embeddings=1))
+    path = write_gguf(short, random_tokenizer(short.config), tmp_path / "short.gguf")
+    with pytest.raises(InputError, match="n_ctx is 1; it must be at least 2"):
+        LlamaCpp(path)

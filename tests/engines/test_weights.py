@@ -226,6 +226,7 @@ def test_a_config_that_is_no_object_is_refused(folder):
         ({"r": 5}, r"lora_A.weight has shape \(4, 96\), adapter_config.json asks for \(5, 96\)"),
         ({"lora_alpha": 0}, "lora_alpha is 0"),
         ({"lora_alpha": True}, "lora_alpha is True"),
+        ({"lora_alpha": 1e308}, r"lora_alpha is 1e\+308; it is a number above 0 that a float32 holds"),
         ({"use_dora": True}, "use_dora is True"),
         ({"alpha_pattern": {"q_proj": 3}}, "alpha_pattern is"),
     ],

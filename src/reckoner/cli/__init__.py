@@ -116,6 +116,9 @@ def main() -> None:
     except OSError as error:  # a name too long, a folder that may not be read: no verb need foresee each
         click.secho(f"reckoner: {error}; check the path, its rights and the free space", fg="red", err=True)
         sys.exit(2)
+    except MemoryError as error:
+        click.secho(f"reckoner: not enough memory: {error}; ask for less, or free some", fg="red", err=True)
+        sys.exit(2)
     except click.ClickException as error:
         error.show()
         sys.exit(2)

@@ -25,7 +25,7 @@ _KINDS: Mapping[str, tuple[str, tuple[type, ...]]] = {
     "bool": ("true or false", (bool,)),
 }
 _LARGEST = 2**31 - 1  # GGUF stores these sizes as 32-bit integers; none comes near
-_LARGEST_FLOAT = 3.4e38  # both engines compute in float32
+LARGEST_FLOAT = 3.4e38  # both engines compute in float32
 # Options of a Llama config.json that change the arithmetic: refused, never ignored.
 _PLAIN = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "rope_scaling": None}
 
@@ -56,7 +56,7 @@ class DecoderConfig:
                 raise InputError(f"config.json: {field.name} is {value!r}; it must be above 0")
             if kinds == (int,) and value > _LARGEST:
                 raise InputError(f"config.json: {field.name} is {value!r}; it must be at most {_LARGEST}")
-            if float in kinds and value > _LARGEST_FLOAT:
+            if float in kinds and value > LARGEST_FLOAT:
                 raise InputError(f"config.json: {field.name} is {value!r:.40}; a float32 holds at most 3.4e38")
         if self.num_attention_heads % self.num_key_value_heads:
             raise InputError(

@@ -61,14 +61,14 @@ class LlamaCpp:
             raise InputError(f"cache_type is {cache_type!r}; choose {' or '.join(CACHE_TYPES)}")
         if threads < 1:
             raise InputError(f"threads is {threads}; it must be at least 1")
-        if n_ctx is not None and n_ctx < 2:
-            raise InputError(f"n_ctx is {n_ctx}; it must be at least 2, one token in and one out")
         facts = check_gguf(gguf_path)
         if facts.kind != "model" or facts.context_length is None or facts.vocab_size is None:
             raise InputError(
                 f"{gguf_path} is a GGUF {facts.kind}, not a Llama-architecture model; give the model's file"
             )
         self.n_ctx: int = n_ctx if n_ctx is not None else facts.context_length
+        if self.n_ctx < 2:  # llama.cpp would end the whole process
+            raise InputError(f"n_ctx is {self.n_ctx}; it must be at least 2, one token in and one out")
         if self.n_ctx > facts.context_length:
             raise InputError(f"n_ctx is {n_ctx}; the model has {facts.context_length} positions, ask for at most that")
         self._vocab_size = facts.vocab_size

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reckoner.engines.decoder import INT8_BLOCK, DecoderConfig
+from reckoner.engines.decoder import INT8_BLOCK, LARGEST_FLOAT, DecoderConfig
 from reckoner.errors import DamagedError, InputError, MissingExtraError
 from reckoner.files import read_json
 
@@ -269,8 +269,8 @@ def _read_adapter(config_path: Path, path: Path, config: DecoderConfig) -> Adapt
     rank, alpha = settings.get("r"), settings.get("lora_alpha")
     if not (isinstance(rank, int) and rank > 0):
         raise InputError(f"{config_path}: r is {rank!r}; the rank is an integer above 0")
-    if isinstance(alpha, bool) or not (isinstance(alpha, (int, float)) and alpha > 0):
-        raise InputError(f"{config_path}: lora_alpha is {alpha!r}; it is a number above 0")
+    if isinstance(alpha, bool) or not (isinstance(alpha, (int, float)) and 0 < alpha <= LARGEST_FLOAT):
+        raise InputError(f"{config_path}: lora_alpha is {alpha!r:.40}; it is a number above 0 that a float32 holds")
     for key in _OTHER_LORA:
         if settings.get(key):
             raise InputError(f"{config_path}: {key} is {settings[key]!r}; these engines apply plain LoRA only")
