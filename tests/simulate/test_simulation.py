@@ -197,6 +197,24 @@ def test_search_orders_designs_by_price_and_says_why_some_carry_nothing():
         search(DESIGN, Workload(), Slo(ttft_p99_s=1.0), executor=Serial(), tensor=[1])
 
 
+def test_a_pool_of_processes_finds_what_one_process_finds():
+    from concurrent.futures import ThreadPoolExecutor
+
+    asked = (DESIGN, Workload(prompt_tokens=512.0, output_tokens=64.0), Slo(ttft_p99_s=1.0))
+    pool, serial = search(*asked, weights=["bf16", "fp8"]), search(*asked, executor=Serial(), weights=["bf16", "fp8"])
+    with ThreadPoolExecutor(2) as threads:
+        threaded = search(*asked, executor=threads, weights=["bf16", "fp8"])
+    assert pool == serial == threaded
+
+
+def test_answers_of_one_token_keep_any_limit_on_gaps():
+    found = simulate(SERVER, poisson(5.0, fixed(100, 1), n=400, seed=1))
+    assert found.meets(Slo(tpot_p99_s=1e-9))
+    assert found.share_within(Slo(tpot_p99_s=1e-9)) == 1.0
+    with pytest.raises(InputError, match="P99 of tpot from 0 requests"):
+        found.percentile("tpot", 0.99)
+
+
 def test_bad_servers_and_schedulers_are_refused():
     for call, said in (
         (lambda: Continuous(max_seqs=0), "max_seqs is 0"),

@@ -257,7 +257,7 @@ def _failing(found: Simulation, slo: Slo) -> str:
         (
             (quantile(found.latency_s(metric), 0.99) / limit, metric, limit)
             for metric, limit in (("ttft", slo.ttft_p99_s), ("tpot", slo.tpot_p99_s), ("e2e", slo.e2e_p99_s))
-            if limit is not None
+            if limit is not None and len(found.latency_s(metric))
         ),
         default=(0.0, "", 0.0),
     )
