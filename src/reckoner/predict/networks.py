@@ -32,6 +32,7 @@ POOLS = (
 )
 _NOVELTY = intervals.NOVELTIES
 _MISSING_SIZE = 0.0
+_SHELL = re.compile(r";[^;|]*[#$>].*$")  # what a submitter's shell prompt and command line add to a configuration
 _FEWEST_PAIRS = 5  # rows of a pair that gets a deviation of its own
 _CORES = (
     r"cortex-[amx]\d+\w*|kryo|denver|carmel|mali-?\w*|adreno|rtx|gtx|xeon|epyc|ryzen|loongson|kunpeng|risc-?v|apple"
@@ -81,7 +82,7 @@ def build(raw: Sequence[Mapping[str, str]]) -> Table:
         "model": np.array([m.lower() for m in text["model"]], dtype=object),
         "stem": np.array([_stem(m) for m in text["model"]], dtype=object),
         "hardware": np.array([_board(h) for h in text["hardware"]], dtype=object),
-        "config": text["config"],
+        "config": np.array([_SHELL.sub("", c) for c in text["config"]], dtype=object),
         "maker": np.array([_maker(h) for h in text["hardware"]], dtype=object),
         "core": np.array([_core(d) for d in details], dtype=object),
         "runtime": np.array(runtime, dtype=object),
