@@ -32,7 +32,7 @@ POOLS = (
 )
 _NOVELTY = intervals.NOVELTIES
 _MISSING_SIZE = 0.0
-_SHELL = re.compile(r";[^;|]*[#$>].*$")  # what a submitter's shell prompt and command line add to a configuration
+_SHELL = re.compile(r";[^;]*[#$>].*$")  # what a submitter's shell prompt and command line add to a configuration
 _FEWEST_PAIRS = 5  # rows of a pair that gets a deviation of its own
 _CORES = (
     r"cortex-[amx]\d+\w*|kryo|denver|carmel|mali-?\w*|adreno|rtx|gtx|xeon|epyc|ryzen|loongson|kunpeng|risc-?v|apple"
