@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from reckoner.design import Design
 from reckoner.errors import InputError
 from reckoner.predict.deployment import Point, features
-from reckoner.predict.efficiency import Efficiency
+from reckoner.predict.efficiency import PRIOR, Efficiency
 from reckoner.predict.plan import prepare
 from reckoner.simulate.arrivals import Arrivals
 from reckoner.simulate.cost import TYPICAL_BATCH
@@ -68,7 +69,8 @@ def fit(
     first : int
         Answers to learn from.
     start : Efficiency, optional
-        What is scaled; by default what was learned for designs like it.
+        What is scaled; by default what was learned for designs like it, or the prior of all designs where that gets
+        closer to the first answers.
 
     Returns
     -------
@@ -87,9 +89,8 @@ def fit(
     if not np.all(times > 0.0):
         raise InputError(f"an observed time is {float(times.min()):g} s; times are above zero")
     target = np.log(times)
-    begun = start if start is not None else efficiency_at(design, arrivals)
 
-    def loss(x: Floats) -> float:
+    def loss(x: Floats, begun: Efficiency) -> float:
         server = server_of(design, efficiency=_scaled(begun, x), scheduler=scheduler, kv_tokens=kv_tokens)
         found = simulate(server, arrivals)
         if len(found) != len(arrivals):
@@ -99,7 +100,12 @@ def fit(
         errors = np.abs(np.log(seen[:, rows]) - target).mean(axis=1)
         return float(_TTFT_WEIGHT * errors[0] + errors[1] + errors[2] + _PULL * np.square(x).sum())
 
-    return _scaled(begun, minimise(loss, np.zeros(3)))
+    best, least = PRIOR, np.inf
+    for begun in (efficiency_at(design, arrivals), PRIOR) if start is None else (start,):
+        x = minimise(partial(loss, begun=begun), np.zeros(3))
+        if (value := loss(x, begun)) < least:
+            best, least = _scaled(begun, x), value
+    return best
 
 
 def first_answers(arrivals: Arrivals, observed: Observed, first: int) -> NDArray[np.intp]:
@@ -144,13 +150,14 @@ def minimise(loss: Callable[[Floats], float], start: Floats, *, reach: float = 0
 
 
 def _scaled(begun: Efficiency, x: Floats) -> Efficiency:
-    flops, bytes_, layer = np.exp(x).tolist()
+    flops, bytes_, layer = np.exp(np.clip(x, -5.0, 5.0)).tolist()
     return replace(
         begun,
-        mfu=begun.mfu * flops,
-        mfu_decode=begun.mfu_decode * flops,
-        mbu=begun.mbu * bytes_,
-        mbu_kv=begun.mbu_kv * bytes_,
+        # No deployment beats the printed limits: a fit that wants to has something else wrong, such as the cache.
+        mfu=min(float(begun.mfu * flops), 1.0),
+        mfu_decode=min(float(begun.mfu_decode * flops), 1.0),
+        mbu=min(float(begun.mbu * bytes_), 1.0),
+        mbu_kv=min(float(begun.mbu_kv * bytes_), 1.0),
         layer=begun.layer * layer,
         layer_prefill=begun.layer_prefill * layer,
         source="three scalars fitted to the first answers of a run",

@@ -15,9 +15,13 @@ from reckoner.simulate.cost import StepCost, limit_cost, step_cost
 from reckoner.simulate.schedulers import Continuous, Scheduler
 from reckoner.units import show
 
-MEMORY_SHARE = 0.92
-"""Share of a device's memory that an engine takes: vLLM's gpu_memory_utilization, 0.92 since 0.17 and 0.9 before
-(docs.vllm.ai, 2026-11-20). Where a figure is known, give ``kv_tokens`` instead."""
+MEMORY_SHARE = 0.9
+"""Share of a device's memory that an engine takes: vLLM's gpu_memory_utilization (docs.vllm.ai). Where the engine
+states how many tokens its cache holds, give ``kv_tokens`` instead."""
+
+INSTALLED = {"gpu": 1.07}
+"""Memory that the driver reports over the size a card is sold by, by class: sizes are sold in GB and built in GiB
+(24,564 MiB on an RTX 4090 of 24 GB, 81,559 MiB on an H100 of 80 GB; nvidia-smi). One elsewhere."""
 
 STATIC_TOKENS = 8192  # entries of the table of passes where no budget bounds a pass; beyond it costs grow in a line
 
@@ -144,12 +148,13 @@ def cache_tokens(design: Design, step_tokens: int) -> int | None:
         return None
     weights = 0.0 if plan.in_flash else float(shape.weight_bytes) / tp
     activations = ACTIVATION_COPIES * ACTIVATION_BYTES * float(shape.hidden) * step_tokens / tp
-    room = MEMORY_SHARE * design.device.memory_bytes - weights - activations - plan.runtime_bytes
+    taken = MEMORY_SHARE * INSTALLED.get(design.device.device_class, 1.0) * design.device.memory_bytes
+    room = taken - weights - activations - plan.runtime_bytes
     tokens = int(tokens_that_fit(room, per_token * float(kv_copies(shape.kv_heads, tp)) / tp))
     if tokens < 1:
         raise DoesNotFitError(
             f"{design.model.name} needs {show(weights + activations + plan.runtime_bytes, 'B', 4)} on each "
-            f"{design.device.name} before any cache, of {show(MEMORY_SHARE * design.device.memory_bytes, 'B', 4)}; "
+            f"{design.device.name} before any cache, of {show(taken, 'B', 4)}; "
             "raise tp, or store weights in fewer bits"
         )
     return tokens
