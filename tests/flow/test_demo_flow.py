@@ -10,6 +10,7 @@ import pytest
 from small_demo import PLAN, make_small
 
 from reckoner.errors import ReckonerError
+from reckoner.lock import locked
 from reckoner.report.costs import stale_files
 from reckoner.workbench import demo
 from reckoner.workbench.demo import Places, run_demo
@@ -71,6 +72,16 @@ def test_started_again_nothing_is_measured_and_the_same_bytes_stand(finished):
     assert again.speeds == first.speeds
     assert {path: path.read_bytes() for path in places.finops.iterdir()} == before
     assert places.report_html.read_bytes() == page
+
+
+@pytest.mark.slow
+def test_two_jobs_in_one_folder_are_refused(finished):
+    places, _, _ = finished
+    with (
+        locked(places.work / "lock"),
+        pytest.raises(ReckonerError, match=r"another reckoner works in .*choose another"),
+    ):
+        run_demo(PLAN, places, progress=quiet)
 
 
 @pytest.mark.slow

@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import write_model
 
+from reckoner import lock
 from reckoner.errors import DamagedError, InputError, ReckonerError
-from reckoner.registry import Lineage, Registry, lock
+from reckoner.registry import Lineage, Registry
 
 HERE = Path(__file__).parent
 

@@ -53,8 +53,9 @@ def command(out: Path, record: bool, as_json: bool) -> None:
         def told(stage: str, share: float) -> None:
             bars.start_task(tasks[stage])
             bars.update(tasks[stage], completed=share)
-            if share >= 1 and not console.is_terminal:
+            if share >= 1 and not console.is_terminal and not bars.tasks[tasks[stage]].fields.get("told"):
                 console.print(f"{stage}: done")  # a log file gets one line a stage instead of a bar
+                bars.update(tasks[stage], told=True)
 
         result = run_demo(plan, places, progress=told)
     if result.resumed:

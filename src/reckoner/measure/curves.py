@@ -16,6 +16,7 @@ import msgspec
 
 from reckoner.errors import DamagedError, EngineError, InputError
 from reckoner.files import canonical_json, read_json, sha256, write_json
+from reckoner.lock import locked
 from reckoner.measure.curve_results import CurvesPlan, CurvesResult, TargetCurves, combine
 from reckoner.measure.environment import THREAD_VARIABLES, fingerprint
 from reckoner.measure.latency_rounds import Journal, LatencySpec
@@ -57,6 +58,8 @@ def run_curves(
         No targets, two of one name on one engine, or a model folder that is not there.
     EngineError
         A measuring process failed; the message holds its last line.
+    ReckonerError
+        Another run measures into ``out``.
     """
     if not targets:
         raise InputError("targets is empty; give at least one decoder and engine to measure")
@@ -69,19 +72,19 @@ def run_curves(
         finished = _finished(out, key)
         if finished is not None:
             return finished
-    work = out / WORK / key
-    curves = []
-    for index, (target, identity) in enumerate(zip(targets, identities, strict=True)):
+    with locked(out / WORK / "lock", wait=False):
+        curves = []
+        for index, (target, identity) in enumerate(zip(targets, identities, strict=True)):
 
-        def tell(share: float, index: int = index) -> None:
-            if progress is not None:
-                progress((index + share) / len(targets))
+            def tell(share: float, index: int = index) -> None:
+                if progress is not None:
+                    progress((index + share) / len(targets))
 
-        curves.append(_measure(target, identity, plan, work / identity.key, tell))
-        tell(1.0)
-    result = CurvesResult(date=time.strftime("%Y-%m-%d"), key=key, plan=plan, targets=tuple(curves))
-    result.write(out)
-    shutil.rmtree(out / WORK, ignore_errors=True)
+            curves.append(_measure(target, identity, plan, out / WORK / key / identity.key, tell))
+            tell(1.0)
+        result = CurvesResult(date=time.strftime("%Y-%m-%d"), key=key, plan=plan, targets=tuple(curves))
+        result.write(out)
+        shutil.rmtree(out / WORK, ignore_errors=True)
     return result
 
 

@@ -22,9 +22,9 @@ from typing import Any
 
 from reckoner.errors import DamagedError, InputError, UnknownNameError
 from reckoner.files import canonical_json, sha256, write_atomic
+from reckoner.lock import locked
 from reckoner.registry.content import Verification, damage, read_content, refuse_unusable
 from reckoner.registry.graph import mermaid
-from reckoner.registry.lock import locked
 from reckoner.registry.records import read_record, write_record
 from reckoner.registry.version import (
     Lineage,

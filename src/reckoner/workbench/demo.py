@@ -26,6 +26,7 @@ from reckoner.evaluate.probes import Probe, eval_set_hash, load_probes
 from reckoner.evaluate.report import Report, Sampling
 from reckoner.files import read_json, sha256, sha256_file, write_atomic
 from reckoner.finops.inputs import SCHEMA, freeze_inputs
+from reckoner.lock import locked
 from reckoner.measure.curves import CurvesPlan, CurvesResult, Target, run_curves
 from reckoner.measure.environment import fingerprint
 from reckoner.measure.protocol import machine_cautions, machine_load, pinned
@@ -147,7 +148,7 @@ class DemoResult:
 
 
 def run_demo(plan: DemoPlan, places: Places, *, progress: Progress) -> DemoResult:
-    """Run, or go on with, the main job.
+    """Run, or go on with, the main job; two at once in one folder are refused.
 
     Parameters
     ----------
@@ -157,8 +158,14 @@ def run_demo(plan: DemoPlan, places: Places, *, progress: Progress) -> DemoResul
     Raises
     ------
     ReckonerError
-        The disk is full, a shipped file is damaged, an engine does not start; what was finished stays.
+        The disk is full, a shipped file is damaged, an engine does not start; what was finished stays. Or another
+        run works there.
     """
+    with locked(places.work / "lock", wait=False):
+        return _run(plan, places, progress)
+
+
+def _run(plan: DemoPlan, places: Places, progress: Progress) -> DemoResult:
     stages = Stages(folder=places.work / "stages")
     registry = Registry.open(places.registry)
     named = _register(registry, progress)
