@@ -8,7 +8,7 @@ import pytest
 from reckoner.cli._validation_page import page
 from reckoner.predict import scoreboard, traits, yardstick
 from reckoner.predict.rows import Rows, build
-from reckoner.predict.validate import excluded, grades
+from reckoner.predict.validate import excluded, grades, thinned_out
 
 
 def scored(sources, kinds, ratio) -> scoreboard.Scored:
@@ -94,6 +94,12 @@ def test_the_worst_misses_name_each_cell_once():
 def test_grades_and_exclusions_are_read_from_the_folder():
     assert grades("validation")["mlperf_llm", "offline_tput"] == "A"
     assert all(entry["rows"] > 0 and entry["reason"] for entry in excluded("validation"))
+
+
+def test_rows_that_are_thinned_out_are_counted_by_source():
+    every = build([row(source="a") for _ in range(5)] + [row(source="b") for _ in range(2)])
+    found = thinned_out(every, every.take(np.array([0, 1, 5, 6])))
+    assert [(f["file"], f["rows"]) for f in found] == [("a", 3)]
 
 
 def test_the_page_shows_ours_beside_the_yardstick():

@@ -135,7 +135,8 @@ def _detail(name: str, axis: Mapping[str, Any]) -> str:
     return f"## Held out: {name}\n\n{_table(head, rows)}"
 
 
-def _networks(networks: Mapping[str, Any]) -> str:
+def _networks(scores: Mapping[str, Any]) -> str:
+    networks = {axis: scores[axis] for axis in _AXES if axis in scores}
     names = sorted({name for axis in networks.values() for name in axis})
     rows = []
     for name in names:
@@ -169,5 +170,5 @@ def _worst(worst: list[dict[str, Any]]) -> str:
 
 
 def _excluded(rows: list[dict[str, Any]]) -> str:
-    body = _table(["file", "rows", "reason"], [[r["file"], str(r["rows"]), r["reason"]] for r in rows])
+    body = _table(["file or source", "rows", "reason"], [[r["file"], str(r["rows"]), r["reason"]] for r in rows])
     return "## Not scored\n\n" + (body if rows else "Nothing: every row has a prediction and a score.\n")

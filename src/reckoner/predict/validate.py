@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,13 @@ def excluded(folder: str | Path) -> list[dict[str, Any]]:
         if n:
             out.append({"file": name, "rows": n, "reason": "measured is not a positive number"})
     return out
+
+
+def thinned_out(every: Rows, kept: Rows) -> list[dict[str, Any]]:
+    """Rows that were left out of the held-out scores, by source; they are scored in sample and fitted on."""
+    before, after = (Counter(map(str, rows.label["source"])) for rows in (every, kept))
+    reason = "repetitive source thinned by a seeded draw: not held out; scored in sample"
+    return [{"file": source, "rows": n, "reason": reason} for source, n in sorted((before - after).items())]
 
 
 def run(
@@ -95,7 +103,7 @@ def run(
         "worst": scoreboard.worst(
             scored["model"], held["model"].new[chosen], [str(rows.label["item"][i]) for i in chosen]
         ),
-        "excluded": excluded(folder),
+        "excluded": [*excluded(folder), *thinned_out(every, rows)],
     }
 
 
