@@ -83,16 +83,8 @@ def _table(result: DemoResult) -> None:
     from rich.table import Table
 
     table = Table(title="What each version costs (greedy, llama.cpp, one thread, batch 1)")
-    for name in (
-        "version",
-        "accuracy [95%]",
-        "held-out cells",
-        "tokens/s",
-        "$/1k tokens",
-        "CpQU",
-        "same words in both engines",
-    ):
-        table.add_column(name, justify="left" if name == "version" else "right")
+    for name in ("version", "accuracy [95%]", "held out", "token/s", "$/1k tokens", "CpQU", "agree"):
+        table.add_column(name, justify="left" if name == "version" else "right", no_wrap=True)
     by_semver = {row["semver"]: row for row in result.costs.values()}
     for semver, report in result.reports.items():
         row = by_semver[semver]
