@@ -79,10 +79,13 @@ def _document(result: DemoResult) -> dict[str, Any]:
 
 
 def _table(result: DemoResult) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="What each version costs (greedy, llama.cpp, one thread, batch 1)")
+    table = Table(
+        title="What each version costs (greedy, llama.cpp, one thread, batch 1)", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     for name in ("version", "accuracy [95%]", "held out", "token/s", "$/1k tokens", "CpQU", "agree"):
         table.add_column(name, justify="left" if name == "version" else "right", no_wrap=True)
     by_semver = {row["semver"]: row for row in result.costs.values()}
