@@ -86,7 +86,7 @@ def _table(result: DemoResult) -> None:
     table = Table(
         title="What each version costs (greedy, llama.cpp, one thread, batch 1)", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
-    for name in ("version", "accuracy [95%]", "held out", "token/s", "$/1k tokens", "CpQU", "agree"):
+    for name in ("version", "accuracy [95%]", "held\nout", "token/s", "$/1k\ntokens", "CpQU", "agree"):
         table.add_column(name, justify="left" if name == "version" else "right", no_wrap=True)
     by_semver = {row["semver"]: row for row in result.costs.values()}
     for semver, report in result.reports.items():

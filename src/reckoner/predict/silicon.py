@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from reckoner.catalogue.find import device as find_device
 from reckoner.catalogue.find import model as find_model
-from reckoner.errors import MissingFigureError, UnknownNameError
+from reckoner.errors import MissingFigureError, ReckonerError, UnknownNameError
 from reckoner.predict.rows import number
 
 _BYTES = {"fp8": 1.0, "fp4": 0.56, "bf16": 2.0, "fp16": 2.0, "int8": 1.0, "int4": 0.56}
@@ -101,7 +101,7 @@ def _stated(run: Mapping[str, str], name: str) -> float:
 def _model(name: str, precision: str) -> dict[str, str]:
     try:
         known = find_model(name)
-    except UnknownNameError:
+    except ReckonerError:  # a name like a path that is not there: the row is still answered
         return {"model": name}
     per_weight = 0.5598 if "gpt-oss" in name else _BYTES.get(precision, 1.0)  # gpt-oss: mxfp4 experts, bf16 elsewhere
     return {
