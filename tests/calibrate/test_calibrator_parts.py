@@ -48,13 +48,13 @@ def test_four_unknowns_are_solved_as_by_linear_algebra(matrix, right):
 
 @given(positive_definite(3), st.lists(numbers, min_size=3, max_size=3))
 def test_three_unknowns_are_solved_as_by_linear_algebra(matrix, right):
-    x = np.array(solve3(tuple(upper(matrix)), tuple(right)))
+    x = np.array(solve3(*upper(matrix), *right))
     np.testing.assert_allclose(matrix @ x, right, atol=1e-6 * (1 + np.abs(x).max() * np.abs(matrix).max()))
 
 
 @given(positive_definite(3), st.lists(numbers, min_size=3, max_size=3))
 def test_three_unknowns_without_negatives_are_the_best_of_all_faces(matrix, right):
-    x = np.array(nnls3(tuple(upper(matrix)), tuple(right)))
+    x = np.array(nnls3(*upper(matrix), *right))
     best = by_faces(matrix, np.array(right))
     assert x.min() >= 0
     assert objective(matrix, np.array(right), x) <= objective(matrix, np.array(right), best) + 1e-6

@@ -165,7 +165,7 @@ def test_the_sums_are_those_of_the_online_calibrator():
             online.answer, online.variance = answer, reference.variance  # at a fixed forecast, nothing decays
             u = (prior.overhead, prior.prompt * p, prior.completion * c, 0.0)
             said = math.log(np.dot(answer, u))
-            online.learn(u, said, 1e3 * y, math.log(1e3 * y))
+            online.learn(u, said, said, 1e3 * y, math.log(1e3 * y))
         stats = statistics(memory_source(rows), REFERENCE)[model]
         p0, c0 = stats.mean_p, stats.mean_c
         plain = [  # the online sums count tokens from zero

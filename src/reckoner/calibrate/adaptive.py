@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from reckoner.calibrate import checks
+from reckoner.calibrate.checks import MOST_TOKENS
 from reckoner.calibrate.drift import Drift
 from reckoner.calibrate.journal import Journal
 from reckoner.calibrate.load import Load
-from reckoner.calibrate.model import YOUNG, ModelCalibration
+from reckoner.calibrate.model import UNKNOWN, YOUNG, ModelCalibration
 from reckoner.calibrate.outcome import Forecast, Outcome
 from reckoner.calibrate.prediction import CostPrediction
-from reckoner.calibrate.waiting import Waiting
+from reckoner.calibrate.waiting import MOST_IN_FLIGHT, Waiting
 from reckoner.errors import InputError
 
 __all__ = ["DEFAULT_ALPHA", "DEFAULT_STATE_PATH", "AdaptiveCalibrator", "CostPrediction"]
@@ -120,8 +121,16 @@ class AdaptiveCalibrator:
         known = self._models.get(model) if type(model) is str else None
         if known is None:
             checks.name("model", model)
-        prompt = checks.tokens("prompt_tokens", prompt_tokens)
-        completion = None if completion_tokens is None else checks.tokens("completion_tokens", completion_tokens)
+        # Whole numbers in range, which nearly all are, are spared the call.
+        if type(prompt_tokens) is int and 0 <= prompt_tokens <= MOST_TOKENS:
+            prompt = float(prompt_tokens)
+        else:
+            prompt = checks.tokens("prompt_tokens", prompt_tokens)
+        completion: float | None
+        if type(completion_tokens) is int and 0 <= completion_tokens <= MOST_TOKENS:
+            completion = float(completion_tokens)
+        else:
+            completion = None if completion_tokens is None else checks.tokens("completion_tokens", completion_tokens)
         if level != 0.9:
             level = checks.level(level)
         now = time.time() if at is None else checks.number("at", at, 1e12, "seconds")
@@ -133,15 +142,22 @@ class AdaptiveCalibrator:
             others = waiting.count()
             if others:
                 late = waiting.overdue(now, known or self._new(model))
+        elif type(in_flight) is int and 0 <= in_flight <= MOST_IN_FLIGHT:
+            others = float(in_flight)
         else:
             others = checks.number("in_flight", in_flight, 1e6, "requests")
         if load is not None:
             load = load.checked()
         calibration = known if known is not None else self._new(model)
-        made = calibration.forecast(prompt, completion, others, load)
+        if completion is None:
+            window = UNKNOWN
+            logs, log = calibration.say(prompt, calibration.usual_completion_tokens, others, load)[3:]
+        else:
+            window = int(others + 1.0).bit_length() - 1 if others else 0
+            _, _, _, logs, log = calibration.say(prompt, completion, others, load)
+        low, high, centre = calibration.around(window, others)
         if waiting is not None:
-            waiting.add((prompt, completion), made, now)
-        _, _, log, low, high, window, _ = made
+            waiting.add((prompt, completion), Forecast(others, logs, log, low, high, window, load), now)
         if level != 0.9:
             low, high = calibration.ends(window, others, 1.0 - level)
         if late:  # an experienced calibration keeps its centre: the queue may have drained for this one
@@ -149,7 +165,7 @@ class AdaptiveCalibrator:
                 log += late
             else:
                 high += late
-        predicted = math.exp(log + calibration.centre(window))
+        predicted = math.exp(log + centre)
         answer = CostPrediction()
         answer.model = model
         answer.prompt_tokens = prompt_tokens
@@ -386,7 +402,10 @@ class AdaptiveCalibrator:
         for event in contents.events:
             if event[0] == "outcome":
                 _, model, prompt, completion, actual, others, made, at, said = event
-                forecast = None if made is None else Forecast(made[0], tuple(made[1]), *made[2:6])
+                forecast = None
+                if made is not None:
+                    a, b, c, d, e = made[1]
+                    forecast = Forecast(made[0], (a, b, c, d, e), *made[2:6])
                 load = None if said is None else Load(*said)
                 self._get_or_create(model).learn(Outcome(prompt, completion, actual, others, forecast, at, load))
             elif event[0] == "reset":

@@ -94,7 +94,7 @@ class Correction:
 
     def _read_out(self) -> None:
         a, (r0, r1, r2) = self.left, self.right
-        self.answer = solve3((a[0] + RIDGE, a[1], a[2], a[3] + RIDGE, a[4], a[5] + RIDGE), (r0, r1, r2))
+        self.answer = solve3(a[0] + RIDGE, a[1], a[2], a[3] + RIDGE, a[4], a[5] + RIDGE, r0, r1, r2)
 
     def absorb(self, other: Correction) -> None:
         """Add what another correction learned."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
+from math import exp, log, sqrt
 from typing import Any
 
 from reckoner.calibrate import checks
 from reckoner.calibrate.conformal import TAIL, Window
 from reckoner.calibrate.drift import Drift, Watch
-from reckoner.calibrate.experts import NU, TINY, Linear, Ratio
+from reckoner.calibrate.experts import TINY, Linear, Ratio
 from reckoner.calibrate.load import Correction, Load
 from reckoner.calibrate.outcome import Forecast, Outcome
 from reckoner.calibrate.priors import Prior, guess_provider, prior_of
@@ -49,10 +49,16 @@ UNKNOWN = -1
 """Window of forecasts that were made without a completion length."""
 
 _N = len(LINEAR_DECAYS) + len(RATIO_DECAYS)
-_Z_PROMPT, _Z_COMPLETION = math.log(LANDMARK_PROMPT), math.log(LANDMARK_COMPLETION)
+_Z_PROMPT, _Z_COMPLETION, _LOG_TINY = log(LANDMARK_PROMPT), log(LANDMARK_COMPLETION), log(TINY)
 
 
-_Regressors = tuple[tuple[float, float, float, float], tuple[float, float, float], float]
+_Said = tuple[
+    tuple[float, float, float, float],
+    tuple[float, float, float],
+    float,
+    tuple[float, float, float, float, float],
+    float,
+]
 
 
 class ModelCalibration:
@@ -84,7 +90,7 @@ class ModelCalibration:
         self.last_updated = 0.0
         self.total_absolute_error_ms = 0.0
         self.total_predicted_ms = 0.0
-        self.log_length, self.length_weight = math.log(FIRST_LENGTH), 1.0
+        self.log_length, self.length_weight = log(FIRST_LENGTH), 1.0
         self.mean_ratio, self.ratio_weight = 1.0, 1.0
         self.unknown_count, self.unknown_error = 0, 0.0
         self.windows: dict[int, Window] = {}
@@ -104,12 +110,12 @@ class ModelCalibration:
     @property
     def confidence(self) -> float:
         """``1 - exp(-n / 10)``: how much was seen, not how good it is; the interval says that."""
-        return 1.0 - math.exp(-self.sample_count / 10.0)
+        return 1.0 - exp(-self.sample_count / 10.0)
 
     @property
     def usual_completion_tokens(self) -> float:
         """Completion length to expect where none is given: decayed geometric mean."""
-        return math.exp(self.log_length) - 1.0
+        return exp(self.log_length) - 1.0
 
     def coefficients(self) -> Prior:
         """Milliseconds overall, per prompt token, per completion token, per request in flight: the linear experts."""
@@ -129,59 +135,67 @@ class ModelCalibration:
             completion, window = self.usual_completion_tokens, UNKNOWN
         else:
             window = int(in_flight + 1.0).bit_length() - 1
-        return self._mix(self._regressors(prompt, completion, in_flight), in_flight, window, load)
+        _, _, _, logs, mixed = self.say(prompt, completion, in_flight, load)
+        low, high, _ = self.around(window, in_flight)
+        return Forecast(in_flight, logs, mixed, low, high, window, load)
 
-    def _regressors(self, prompt: float, completion: float, in_flight: float) -> _Regressors:
-        """What the linear experts see, what the ratio experts see, and the log of the prior's forecast."""
+    def say(self, prompt: float, completion: float, in_flight: float, load: Load | None) -> _Said:
+        """What the linear and the ratio experts see, the log of the prior's forecast, each expert's log, the mixture.
+
+        Written out, for calls cost more than sums.
+        """
         s0, s1, s2, s3 = self.scale
         t0, t1, t2, _ = self.target
         u1, u2 = s1 * prompt, s2 * completion
-        log = math.log
-        return (
-            (s0, u1, u2, s3 * in_flight),
-            (
-                log(prompt + 1.0) - _Z_PROMPT,
-                log(completion + 1.0) - _Z_COMPLETION,
-                log(in_flight + 1.0) if in_flight else 0.0,
-            ),
-            log(max(t0 * s0 + t1 * u1 + t2 * u2, TINY)),
-        )
-
-    def _logs(self, regressors: _Regressors) -> tuple[float, float, float, float, float]:
-        """What each expert says; written out, for calls cost more than sums."""
-        (u0, u1, u2, u3), (z0, z1, z2), prior = regressors
-        log = math.log
+        z0, z1 = log(prompt + 1.0) - _Z_PROMPT, log(completion + 1.0) - _Z_COMPLETION
+        prior = t0 * s0 + t1 * u1 + t2 * u2
+        prior = log(prior) if prior > TINY else _LOG_TINY
         first, second, third = self.linear
         fourth, fifth = self.ratio
-        a, b, c, d = first.answer
-        x = a * u0 + b * u1 + c * u2 + d * u3
-        a, b, c, d = second.answer
-        y = a * u0 + b * u1 + c * u2 + d * u3
-        a, b, c, d = third.answer
-        z = a * u0 + b * u1 + c * u2 + d * u3
-        a, b, c, d = fourth.answer
-        v = prior + a + b * z0 + c * z1 + d * z2
-        a, b, c, d = fifth.answer
-        w = prior + a + b * z0 + c * z1 + d * z2
-        return log(x if x > TINY else TINY), log(y if y > TINY else TINY), log(z if z > TINY else TINY), v, w
-
-    def _mix(self, regressors: _Regressors, in_flight: float, window: int, load: Load | None) -> Forecast:
-        logs = self._logs(regressors)
+        a0, a1, a2, a3 = first.answer
+        b0, b1, b2, b3 = second.answer
+        c0, c1, c2, c3 = third.answer
+        d0, d1, d2, d3 = fourth.answer
+        e0, e1, e2, e3 = fifth.answer
+        x = a0 * s0 + a1 * u1 + a2 * u2
+        y = b0 * s0 + b1 * u1 + b2 * u2
+        z = c0 * s0 + c1 * u1 + c2 * u2
+        v = prior + d0 + d1 * z0 + d2 * z1
+        w = prior + e0 + e1 * z0 + e2 * z1
+        u3 = z2 = 0.0
+        if in_flight:
+            u3, z2 = s3 * in_flight, log(in_flight + 1.0)
+            x += a3 * u3
+            y += b3 * u3
+            z += c3 * u3
+            v += d3 * z2
+            w += e3 * z2
+        x = log(x) if x > TINY else _LOG_TINY
+        y = log(y) if y > TINY else _LOG_TINY
+        z = log(z) if z > TINY else _LOG_TINY
         a, b, c, d, e = self.weights
-        mixed = a * logs[0] + b * logs[1] + c * logs[2] + d * logs[3] + e * logs[4]
+        mixed = a * x + b * y + c * z + d * v + e * w
         if load is not None:
             mixed += self.correction.shift(load)
-        low, high = self.ends(window, in_flight, 2.0 * TAIL)
-        return Forecast(in_flight, logs, mixed, low, high, window, load)
+        return (s0, u1, u2, u3), (z0, z1, z2), prior, (x, y, z, v, w), mixed
 
-    def ends(self, window: int, in_flight: float, outside: float) -> tuple[float, float]:
+    def around(self, window: int, in_flight: float) -> tuple[float, float, float]:
+        """Ends of the 90 % interval, and the point where the expected relative error is least, from the mixture."""
+        if not self.windows and not in_flight:
+            low, high = self.every.ends
+            return low, high, self.every.centre
+        low, high = self.ends(window, in_flight)
+        return low, high, self.centre(window)
+
+    def ends(self, window: int, in_flight: float, outside: float = 2.0 * TAIL) -> tuple[float, float]:
         """Ends of an interval as log distances from the mixture, leaving a share ``outside`` of outcomes out."""
         own = self.windows.get(window)
         source = own if own is not None and own.count >= YOUNG else self.every
         low, high = source.ends if outside == 2.0 * TAIL else source.interval(outside)
         if in_flight:
-            seen = 0 if own is None else min(own.count, 200)
-            more = 0.5 * min(CROWD * math.sqrt(in_flight / (seen + YOUNG)), MOST_CROWD) * (high - low)
+            seen = 0 if own is None else own.count
+            crowd = CROWD * sqrt(in_flight / ((seen if seen < 200 else 200) + YOUNG))
+            more = 0.5 * (crowd if crowd < MOST_CROWD else MOST_CROWD) * (high - low)
             return low - more, high + more
         return low, high
 
@@ -192,7 +206,7 @@ class ModelCalibration:
 
     def point(self, forecast: Forecast) -> float:
         """Forecast in milliseconds."""
-        return math.exp(forecast.log + self.centre(forecast.window))
+        return exp(forecast.log + self.centre(forecast.window))
 
     def predict(self, prompt_tokens: float, completion_tokens: float | None = 0.0) -> float:
         """Forecast in milliseconds of a request on its own."""
@@ -218,41 +232,53 @@ class ModelCalibration:
             completion, window = self.usual_completion_tokens, UNKNOWN
         else:
             self._learn_length(completion)
-        regressors = self._regressors(prompt, completion, in_flight)
-        now = self._mix(regressors, in_flight, window, load)
-        predicted = self.point(now)
-        judged = now if made is None else made
-        log_actual = math.log(actual)
-        self._score(judged, log_actual, at)
+        u, z, prior, said, mixed = self.say(prompt, completion, in_flight, load)
+        own = self.windows.get(window)
+        predicted = exp(mixed + (self.every.centre if own is None else own.centre))
+        log_actual = log(actual)
+        if made is None:
+            low, high, _ = self.around(window, in_flight)
+            self._score(log_actual - mixed, window, low, high, at)
+            judged = said
+        else:
+            self._score(log_actual - made.log, made.window, made.low, made.high, at)
+            judged = said if made.window == UNKNOWN else made.logs
         if load is not None:
-            self.correction.learn(load, log_actual - now.log + self.correction.shift(load))
-        self._weigh(now.logs if judged.window == UNKNOWN else judged.logs, log_actual)
-        u, z, prior = regressors
-        said = now.logs
-        for linear, log in zip(self.linear, said, strict=False):
-            linear.learn(u, log, actual, log_actual)
-        for ratio, log in zip(self.ratio, said[len(LINEAR_DECAYS) :], strict=True):
-            ratio.learn(z, log, prior, log_actual)
+            self.correction.learn(load, log_actual - mixed + self.correction.shift(load))
+        first, second, third = self.linear
+        fourth, fifth = self.ratio
+        a, b, c, d, e = self.weights  # each times the odds of its forecast, then a little shared evenly
+        a *= first.learn(u, said[0], judged[0], actual, log_actual)
+        b *= second.learn(u, said[1], judged[1], actual, log_actual)
+        c *= third.learn(u, said[2], judged[2], actual, log_actual)
+        d *= fourth.learn(z, said[3], judged[3], prior, log_actual)
+        e *= fifth.learn(z, said[4], judged[4], prior, log_actual)
+        keep = (1.0 - SHARE) / (a + b + c + d + e)
+        self.weights = [
+            keep * a + SHARE / _N, keep * b + SHARE / _N, keep * c + SHARE / _N, keep * d + SHARE / _N,
+            keep * e + SHARE / _N,
+        ]  # fmt: skip
         self.sample_count += 1
         self.last_updated = max(self.last_updated, at)
-        self.total_absolute_error_ms += abs(actual - predicted)
+        error = actual - predicted
+        self.total_absolute_error_ms += abs(error)
         self.total_predicted_ms += predicted
-        return actual - predicted
+        return error
 
-    def _score(self, made: Forecast, log_actual: float, at: float) -> None:
+    def _score(self, residual: float, window: int, low: float, high: float, at: float) -> None:
         """Hold an outcome against its forecast: interval, centre, totals, drift."""
-        residual = log_actual - made.log
-        self.ratio_weight = SLOW * self.ratio_weight + 1.0
-        ratio = math.exp(min(max(residual - self.centre(made.window), -20.0), 20.0))
-        self.mean_ratio += (ratio - self.mean_ratio) / self.ratio_weight
-        own = self._window(made.window)
+        own = self._window(window)
+        self.ratio_weight = weight = SLOW * self.ratio_weight + 1.0
+        ratio = residual - (self.every.centre if own is None else own.centre)
+        ratio = exp(-20.0 if ratio < -20.0 else 20.0 if ratio > 20.0 else ratio)
+        self.mean_ratio += (ratio - self.mean_ratio) / weight
         if own is not None:
-            own.add(residual, made.low, made.high)
-        if made.window == UNKNOWN:
+            own.add(residual, low, high)
+        if window == UNKNOWN:
             self.unknown_count += 1
             self.unknown_error += abs(1.0 / ratio - 1.0)
             return
-        self.every.add(residual, made.low, made.high)
+        self.every.add(residual, low, high)
         event = self.watch.add(residual)
         if event is not None:
             self.drifts.append(Drift(max(at, self.last_updated), event[0], event[1], self.sample_count + 1))
@@ -266,24 +292,10 @@ class ModelCalibration:
             own = self.windows[key] = Window(self.every.twelve(), self.every.centre)
         return own
 
-    def _weigh(self, logs: tuple[float, ...], log_actual: float) -> None:
-        """Multiply each expert's weight by the Student density of its miss, then share a little evenly."""
-        weights = self.weights
-        total = 0.0
-        for i, expert in enumerate((*self.linear, *self.ratio)):
-            variance = expert.variance
-            miss = log_actual - logs[i]
-            odds = 1.0 + miss * miss / (NU * variance)
-            odds = 1.0 / (odds * odds * math.sqrt(variance))  # (1 + t^2 / nu)^(-(nu + 1) / 2) with nu = 3
-            weights[i] = weight = weights[i] * (odds if odds > 1e-20 else 1e-20)
-            total += weight
-        keep = (1.0 - SHARE) / total
-        self.weights = [keep * w + SHARE / _N for w in weights]
-
     def _learn_length(self, completion: float) -> None:
         if completion > 0.0:
             self.length_weight = LENGTH_DECAY * self.length_weight + 1.0
-            self.log_length += (math.log(completion + 1.0) - self.log_length) / self.length_weight
+            self.log_length += (log(completion + 1.0) - self.log_length) / self.length_weight
 
     def check_mergeable(self, other: ModelCalibration) -> None:
         """Raise where ``other`` started from another prior than this.

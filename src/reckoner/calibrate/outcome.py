@@ -27,7 +27,7 @@ class Forecast(NamedTuple):
     """
 
     in_flight: float
-    logs: tuple[float, ...]
+    logs: tuple[float, float, float, float, float]
     log: float
     low: float
     high: float

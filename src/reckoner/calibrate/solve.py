@@ -5,17 +5,19 @@ A general solver costs more in calls than these take in arithmetic; a request is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 Row = tuple[float, float, float, float]
 
 
-def solve4(a: list[float], b: list[float]) -> Row | None:
+def solve4(a: Sequence[float], b: Sequence[float]) -> Row | None:
     """Solve ``A x = b`` for a positive definite 4 x 4 matrix.
 
     Parameters
     ----------
-    a : list of 10 float
+    a : sequence of 10 float
         Upper triangle by rows: 00 01 02 03 11 12 13 22 23 33.
-    b : list of 4 float
+    b : sequence of 4 float
         Right side.
 
     Returns
@@ -63,18 +65,16 @@ def solve4(a: list[float], b: list[float]) -> Row | None:
     return (b0 - a01 * x1 - a02 * x2 - a03 * x3) / a00, x1, x2, x3
 
 
-def solve3(
-    a: tuple[float, float, float, float, float, float], b: tuple[float, float, float]
+def solve3(  # noqa: PLR0913, PLR0917 - a matrix and a right side; packing them costs as much as solving
+    a00: float, a01: float, a02: float, a11: float, a12: float, a22: float, b0: float, b1: float, b2: float
 ) -> tuple[float, float, float]:
-    """Solve ``A x = b`` for a positive definite 3 x 3 matrix, given by its upper triangle: 00 01 02 11 12 22.
+    """Solve ``A x = b`` for a positive definite 3 x 3 matrix, given by its upper triangle.
 
     Examples
     --------
-    >>> solve3((2.0, 0.0, 0.0, 2.0, 0.0, 2.0), (2.0, 4.0, 6.0))
+    >>> solve3(2.0, 0.0, 0.0, 2.0, 0.0, 2.0, 2.0, 4.0, 6.0)
     (1.0, 2.0, 3.0)
     """
-    a00, a01, a02, a11, a12, a22 = a
-    b0, b1, b2 = b
     m1, m2 = a01 / a00, a02 / a00
     a11 -= m1 * a01
     a12 -= m1 * a02
@@ -85,27 +85,18 @@ def solve3(
     return (b0 - a01 * x1 - a02 * x2) / a00, x1, x2
 
 
-def nnls3(
-    a: tuple[float, float, float, float, float, float], b: tuple[float, float, float]
+def nnls3(  # noqa: PLR0913, PLR0917 - a matrix and a right side; packing them costs as much as solving
+    a00: float, a01: float, a02: float, a11: float, a12: float, a22: float, b0: float, b1: float, b2: float
 ) -> tuple[float, float, float]:
-    """Solve ``A x = b`` with no ``x`` below zero, for a positive definite 3 x 3 matrix.
+    """Solve ``A x = b`` with no ``x`` below zero, for a positive definite 3 x 3 matrix given by its upper triangle.
 
     The best face is found by trying them all: the interior, then pairs, then single unknowns.
 
-    Parameters
-    ----------
-    a : tuple of 6 float
-        Upper triangle by rows: 00 01 02 11 12 22.
-    b : tuple of 3 float
-        Right side.
-
     Examples
     --------
-    >>> nnls3((1.0, 0.0, 0.0, 1.0, 0.0, 1.0), (1.0, -2.0, 3.0))
+    >>> nnls3(1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, -2.0, 3.0)
     (1.0, 0.0, 3.0)
     """
-    a00, a01, a02, a11, a12, a22 = a
-    b0, b1, b2 = b
     c00, c01, c02 = a11 * a22 - a12 * a12, a02 * a12 - a01 * a22, a01 * a12 - a02 * a11
     det = a00 * c00 + a01 * c01 + a02 * c02
     if det > 0.0:
@@ -144,7 +135,7 @@ _LEFT = ((4, 5, 6, 7, 8, 9), (0, 2, 3, 7, 8, 9), (0, 1, 3, 4, 6, 9), (0, 1, 2, 4
 """Upper triangle that is left of a 4 x 4 one when row and column i go."""
 
 
-def nnls4(a: list[float], b: list[float]) -> Row:
+def nnls4(a: Sequence[float], b: Sequence[float]) -> Row:
     """Solve ``A x = b`` with no ``x`` below zero, for a positive definite 4 x 4 matrix given as in :func:`solve4`.
 
     Where the free solution has negative parts the most negative one is set to zero and the other three are solved
@@ -164,7 +155,7 @@ def nnls4(a: list[float], b: list[float]) -> Row:
             return free
         gone = free.index(least)
     i, j, k, m, n, o = _LEFT[gone]
-    rest = [value for index, value in enumerate(b) if index != gone]
-    x = list(nnls3((a[i], a[j], a[k], a[m], a[n], a[o]), (rest[0], rest[1], rest[2])))
+    b0, b1, b2 = (value for index, value in enumerate(b) if index != gone)
+    x = list(nnls3(a[i], a[j], a[k], a[m], a[n], a[o], b0, b1, b2))
     x.insert(gone, 0.0)
     return x[0], x[1], x[2], x[3]
