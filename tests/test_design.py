@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -70,6 +71,30 @@ def test_an_unknown_engine_gets_near_misses_and_aliases_lead_home():
     with pytest.raises(UnknownNameError, match="Did you mean vllm"):
         Serving(engine="vlllm")
     assert Serving(engine="TRTLLM").engine == "tensorrt-llm"
+
+
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [
+        ("nvidia-rtx-4090", "vllm"),
+        ("apple-m3-max-40c", "llama.cpp"),
+        ("intel-i5-1035g7", "llama.cpp"),
+        ("aws-trainium2", "neuron"),
+        ("rockchip-rk3588", "rkllm"),
+        ("apple-a17-pro", "executorch"),
+        ("rp2040", "executorch"),
+    ],
+)
+def test_a_device_has_the_engine_of_its_kind_unless_one_is_named(name, engine):
+    on = device(name)
+    kwargs = {"compute": next(iter(on.peak_flop_per_s))}
+    assert Design(model=a_model(), device=on, serving=Serving(**kwargs)).engine == engine
+    assert Design(model=a_model(), device=on, serving=Serving(engine="sglang", **kwargs)).engine == "sglang"
+
+
+def test_another_device_brings_its_own_engine():
+    moved = replace(design(), device=device("apple-m3-max-40c"))
+    assert (design().engine, moved.engine) == ("vllm", "llama.cpp")
 
 
 @pytest.mark.parametrize(

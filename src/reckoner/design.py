@@ -63,6 +63,32 @@ ENGINES: dict[str, str] = {
 
 SCHEDULERS = ("continuous", "static")
 
+_BY_VENDOR = {
+    ("accelerator", "aws"): "neuron",
+    ("accelerator", "tenstorrent"): "tt-metal",
+    ("npu", "qualcomm"): "qnn",
+    ("npu", "rockchip"): "rkllm",
+    ("soc", "rockchip"): "rkllm",
+}
+_BY_CLASS = {"cpu": "llama.cpp", "soc": "llama.cpp", "npu": "executorch", "mcu": "executorch"}
+
+
+def default_engine(device: Device) -> str:
+    """Engine assumed where none is named.
+
+    The makers' own on their NPUs, llama.cpp on CPUs and systems on a chip (Apple, Jetson, APUs), ExecuTorch on other
+    NPUs and microcontrollers, vLLM on discrete GPUs and accelerators.
+
+    Assumption: what each kind of device is mostly served with (docs.vllm.ai, "supported hardware"; the projects' own
+    lists of backends; 2026-11).
+
+    >>> from reckoner.catalogue.find import device
+    >>> [default_engine(device(name)) for name in ("h100", "apple-m3-max-40c", "raspberry-pi-5", "rp2040")]
+    ['vllm', 'llama.cpp', 'llama.cpp', 'executorch']
+    """
+    kind = device.device_class
+    return _BY_VENDOR.get((kind, device.vendor.lower()), _BY_CLASS.get(kind, "vllm"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
@@ -83,7 +109,8 @@ class Serving:
     replicas : Num
         Copies of the whole, each on ``tp * pp`` devices.
     engine, engine_version : str
-        Software that runs it; its version or the date of it (2025-06), empty for a recent one.
+        Software that runs it, empty for :func:`default_engine` of the device; its version or the date of it (2025-06),
+        empty for a recent one.
     """
 
     weights: str = "bf16"
@@ -95,15 +122,15 @@ class Serving:
     pp: Num = 1.0
     ep: Num = 1.0
     replicas: Num = 1.0
-    engine: str = "vllm"
+    engine: str = ""
     engine_version: str = ""
 
     def __post_init__(self) -> None:
         """Hold the invariants of a serving set-up."""
         known = self.engine.strip().lower()
-        if known not in ENGINES:
+        if known and known not in ENGINES:
             raise UnknownNameError.of("engine", self.engine, ENGINES)
-        object.__setattr__(self, "engine", ENGINES[known])
+        object.__setattr__(self, "engine", ENGINES[known] if known else "")
         if self.scheduler not in SCHEDULERS:
             raise InputError(f"scheduler is {self.scheduler!r}; use {' or '.join(SCHEDULERS)}")
         for name in ("batch", "tp", "pp", "ep", "replicas"):
@@ -165,6 +192,8 @@ class Design:
         Type of the matrix products.
     peak_flop_per_s : float
         The device's dense peak in that type. [FLOP/s]
+    engine : str
+        The engine that ``serving`` names, or :func:`default_engine` of the device.
 
     Raises
     ------
@@ -190,6 +219,7 @@ class Design:
     kv_format: Precision = field(init=False, repr=False, compare=False)
     compute_dtype: str = field(init=False, repr=False, compare=False)
     peak_flop_per_s: float = field(init=False, repr=False, compare=False)
+    engine: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Resolve the formats and hold what model, device and serving demand of each other."""
@@ -203,6 +233,7 @@ class Design:
         object.__setattr__(self, "kv_format", precision(serving.kv))
         object.__setattr__(self, "compute_dtype", dtype)
         object.__setattr__(self, "peak_flop_per_s", peak)
+        object.__setattr__(self, "engine", serving.engine or default_engine(self.device))
         self._check_split()
 
     @property

@@ -203,7 +203,7 @@ class Calibration:
 
 def keys_of(design: Design) -> tuple[Key, Key, Key]:
     """Effects that act on a design: its engine, the engine on its device, its model there."""
-    engine, device = design.serving.engine, design.device.name
+    engine, device = design.engine, design.device.name
     return (engine,), (engine, device), (engine, device, design.model.name)
 
 

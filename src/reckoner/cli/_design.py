@@ -30,7 +30,7 @@ WORDS = {
     "weights": ("--weights", "Number format of the weights, such as fp8."),
     "kv": ("--kv", "Number format of the KV cache."),
     "compute": ("--compute", "Type of the matrix products; by default what suits the weights and the device has."),
-    "engine": ("--engine", "Engine that serves."),
+    "engine": ("--engine", "Engine that serves; by default the usual one of the kind of device."),
     "engine_version": ("--engine-version", "Its version."),
     "scheduler": ("--scheduler", "continuous or static."),
 }

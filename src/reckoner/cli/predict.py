@@ -122,7 +122,7 @@ def _title(found: Prediction) -> str:
     return (
         f"{design.model.title} on {design.device.title}{shared}\n"
         f"{design.weights_format.name} weights, {design.compute_dtype} products, {design.kv_format.name} cache, "
-        f"{s.engine}, batch {float(s.batch):g}, "
+        f"{design.engine}{'' if s.engine else ' (assumed)'}, batch {float(s.batch):g}, "
         f"{float(workload.prompt_tokens):g} tokens in, {float(workload.output_tokens):g} out"
     )
 

@@ -187,7 +187,7 @@ def _settled(design: Design) -> dict[str, float]:
     """Features that names alone decide."""
     device, model = design.device, design.model
     bandwidth = device.bandwidth_bytes_per_s / 1e9
-    when = _year(design.serving.engine, design.serving.engine_version)
+    when = _year(design.engine, design.serving.engine_version)
     return {
         "bandwidth": (math.log(bandwidth) - 7.0) / 1.5,
         "ridge": min(max(math.log(design.peak_flop_per_s / 1e9 / bandwidth) - 5.5, -3.0), 3.0),
@@ -217,7 +217,7 @@ def _share(design: Design) -> float:
 def _labels(design: Design, group: str, scenario: str) -> dict[str, str]:
     """Labels as :func:`reckoner.predict.rows.build` makes them of a row."""
     device, model = design.device, design.model
-    engine = design.serving.engine
+    engine = design.engine
     family = traits.family(engine, "", device.name, "")
     return {
         "model": model.name,
@@ -248,7 +248,7 @@ def deployment_of(design: Design) -> Deployment:
     """Look up what was learned about a design's device, engine, model and formats."""
     words, values, document = _data()
     settled = _settled(design)
-    tables = SERVED if traits.tier(traits.family(design.serving.engine, "", "", "")) == "serve" else STREAMED
+    tables = SERVED if traits.tier(traits.family(design.engine, "", "", "")) == "serve" else STREAMED
     labels = {quantity: _labels(design, *place) for quantity, place in tables.items()}
     constants: dict[str, float] = {}
     first: list[float] = []
