@@ -8,36 +8,47 @@ import pytest
 from reckoner.catalogue.find import device, model
 from reckoner.design import Design
 from reckoner.errors import InputError
-from reckoner.simulate import Continuous, lognormal, poisson, simulate
-from reckoner.simulate.fitting import Observed, efficiency_at, first_answers, fit
+from reckoner.simulate import Continuous, Simulation, lognormal, poisson, simulate
+from reckoner.simulate.fitting import BEGUN, Observed, first_answers, fit
 from reckoner.simulate.server import server_of
 
 DESIGN = Design(model=model("llama-3.1-8b"), device=device("h100"))
 SCHEDULER = Continuous(max_seqs=64)
+TRUTH = replace(BEGUN, mfu=0.56, mfu_decode=0.56, mbu=0.49, mbu_kv=0.49, layer=1.3, layer_prefill=1.3)
+
+
+def seen(real: Simulation) -> Observed:
+    tpot = (real.finish_s - real.first_s) / np.maximum(real.output_tokens - 1, 1)
+    return Observed(ttft_s=real.latency_s("ttft"), tpot_s=np.maximum(tpot, 1e-9), e2e_s=real.latency_s("e2e"))
 
 
 def test_three_scalars_are_recovered_from_the_first_answers_of_a_run_that_they_made():
     arrivals = poisson(12.0, lognormal(800.0, 200.0), n=150, seed=1)
-    begun = efficiency_at(DESIGN, arrivals)
-    truth = replace(
-        begun,
-        mfu=begun.mfu * 0.8,
-        mfu_decode=begun.mfu_decode * 0.8,
-        mbu=begun.mbu * 0.7,
-        mbu_kv=begun.mbu_kv * 0.7,
-        layer=begun.layer * 1.3,
-        layer_prefill=begun.layer_prefill * 1.3,
-    )
-    real = simulate(server_of(DESIGN, efficiency=truth, scheduler=SCHEDULER), arrivals)
-    tpot = (real.finish_s - real.first_s) / np.maximum(real.output_tokens - 1, 1)
-    observed = Observed(ttft_s=real.latency_s("ttft"), tpot_s=np.maximum(tpot, 1e-9), e2e_s=real.latency_s("e2e"))
-    fitted = fit(DESIGN, arrivals, observed, first=40, scheduler=SCHEDULER)
+    real = simulate(server_of(DESIGN, efficiency=TRUTH, scheduler=SCHEDULER), arrivals)
+    observed = seen(real)
+    fitted = fit(DESIGN, arrivals, observed, first=40, scheduler=SCHEDULER).efficiency
     mine = simulate(server_of(DESIGN, efficiency=fitted, scheduler=SCHEDULER), arrivals)
     rest = np.setdiff1d(np.arange(150), first_answers(arrivals, observed, 40))
     for q in (0.5, 0.9, 0.99):
         for metric, within in (("ttft", 0.1), ("e2e", 0.03)):
             measured = np.quantile(real.latency_s(metric)[rest], q)
             assert np.quantile(mine.latency_s(metric)[rest], q) == pytest.approx(measured, rel=within)
+
+
+def test_a_cache_that_is_smaller_than_memory_suggests_shows_in_the_first_answers():
+    small = Design(model=model("llama-3.1-8b"), device=device("rtx-4090"))
+    scheduler = Continuous(max_seqs=256, token_budget=2048)
+    arrivals = poisson(6.0, lognormal(800.0, 500.0, output_cv=0.3), n=150, seed=3)
+    suggested = server_of(small, efficiency=TRUTH, scheduler=scheduler).kv_tokens
+    assert suggested is not None
+    tokens = int(0.93 * suggested)
+    real = simulate(server_of(small, efficiency=TRUTH, scheduler=scheduler, kv_tokens=tokens), arrivals)
+    assert real.preemptions > 50
+    fitted = fit(small, arrivals, seen(real), first=60, scheduler=scheduler)
+    assert fitted.kv_tokens == pytest.approx(tokens, rel=0.015)
+    stated = fit(small, arrivals, seen(real), first=60, scheduler=scheduler, kv_tokens=suggested)
+    assert stated.kv_tokens == suggested
+    assert fitted.misfit < 0.5 * stated.misfit
 
 
 def test_too_few_answers_and_times_that_are_not_above_zero_are_refused():

@@ -1,32 +1,41 @@
-"""Three scalars from the first answers of a real run: compute efficiency, bandwidth efficiency, cost of a layer."""
+"""Three scalars from the first answers of a real run: compute efficiency, bandwidth efficiency, cost of a layer.
+
+A fourth, the size of the cache, only where the run shows that it is not what memory suggests.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reckoner.design import Design
 from reckoner.errors import InputError
-from reckoner.predict.deployment import Point, features
 from reckoner.predict.efficiency import PRIOR, Efficiency
-from reckoner.predict.plan import prepare
 from reckoner.simulate.arrivals import Arrivals
-from reckoner.simulate.cost import TYPICAL_BATCH
 from reckoner.simulate.run import simulate
 from reckoner.simulate.schedulers import Scheduler
 from reckoner.simulate.server import server_of
+from reckoner.simulate.simulation import Simulation
 
 Floats = NDArray[np.float64]
 
 LEAST = 10
 """Answers below which three scalars are not fitted. Assumption."""
 
-_TTFT_WEIGHT = 0.3  # a first token's wait is noisier than gaps and whole requests. Assumption.
+BEGUN = replace(PRIOR, mbu=0.7, mbu_kv=0.7, mfu=0.7, mfu_decode=0.7, layer_prefill=1.0)
+"""Where a fit begins: one share of the bandwidth for weights and cache, one of the peak for prefills and decodes, and
+the same launches in both. Separate starts for each (0.6 of the bandwidth for the cache) left gaps 3.5 % too long under
+load on a run of which this one leaves 1.5 %."""
+
+TTFT_WEIGHT = 0.3  # a first token's wait is noisier than gaps and whole requests. Assumption.
+FARTHEST = 0.3  # a logarithm's error counts as at most this: who is preempted is chance. Assumption.
 _PULL = 0.01  # of a squared logarithm towards the start: a scalar that nothing speaks of stays put. Assumption.
+_COARSE = np.linspace(0.8, 1.2, 17).tolist()  # sizes of the cache that are tried, as shares of what memory suggests
+_FINE = np.linspace(0.98, 1.02, 5)  # and around the best of those
+_BETTER = 0.4  # share of the misfit below which another size is believed: a fourth scalar must earn it. Assumption.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +47,25 @@ class Observed:
     e2e_s: Floats
 
 
-def efficiency_at(design: Design, arrivals: Arrivals, batch: float = TYPICAL_BATCH) -> Efficiency:
-    """Efficiency that was learned for designs like this one, at one batch, as scalars."""
-    asked, serving = arrivals.workload, design.serving
-    point = Point(batch, serving.tp, 1.0, serving.ep, asked.prompt_tokens, asked.output_tokens)
-    found = prepare(design).deployment.factors(features(point)).efficiency
-    return replace(found, layer_prefill=found.layer)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A deployment as its first answers showed it.
+
+    Parameters
+    ----------
+    efficiency : Efficiency
+        With ``mfu``, ``mbu`` and ``layer`` (and their siblings) scaled by one factor each.
+    kv_tokens : int or None
+        Tokens of the cache: as given, as memory suggests, or, where it ran full and another size explains the answers
+        far better, that one. [token]
+    misfit : float
+        Mean absolute logarithm of simulated over measured: of gaps and of whole requests, and 0.3 times that of first
+        tokens, each error at most 0.3.
+    """
+
+    efficiency: Efficiency
+    kv_tokens: int | None
+    misfit: float
 
 
 def fit(
@@ -55,12 +77,12 @@ def fit(
     scheduler: Scheduler | None = None,
     kv_tokens: int | None = None,
     start: Efficiency | None = None,
-) -> Efficiency:
+) -> Fitted:
     """Scale an efficiency until the simulation's first answers are those that were measured.
 
     Parameters
     ----------
-    design, scheduler, kv_tokens
+    design, scheduler
         The deployment.
     arrivals : Arrivals
         All requests of the run, so that the load is right; answers beyond the first are not looked at.
@@ -68,14 +90,10 @@ def fit(
         Of all of them; only the ``first`` that were answered count.
     first : int
         Answers to learn from.
+    kv_tokens : int, optional
+        Tokens of the cache, where the engine states them; by default what memory suggests, or what is learned.
     start : Efficiency, optional
-        What is scaled; by default what was learned for designs like it, or the prior of all designs where that gets
-        closer to the first answers.
-
-    Returns
-    -------
-    Efficiency
-        With ``mfu``, ``mbu`` and ``layer`` (and their siblings) scaled by one factor each.
+        What is scaled; :data:`BEGUN` by default.
 
     Raises
     ------
@@ -88,24 +106,39 @@ def fit(
     times = np.stack([observed.ttft_s, observed.tpot_s, observed.e2e_s])[:, rows]
     if not np.all(times > 0.0):
         raise InputError(f"an observed time is {float(times.min()):g} s; times are above zero")
-    target = np.log(times)
+    begun, target = BEGUN if start is None else start, np.log(times)
+    suggested = server_of(design, efficiency=begun, scheduler=scheduler, kv_tokens=kv_tokens).kv_tokens
 
-    def loss(x: Floats, begun: Efficiency) -> float:
-        server = server_of(design, efficiency=_scaled(begun, x), scheduler=scheduler, kv_tokens=kv_tokens)
+    def run(x: Floats, tokens: int | None) -> Simulation:
+        server = server_of(design, efficiency=_scaled(begun, x), scheduler=scheduler, kv_tokens=tokens)
         found = simulate(server, arrivals)
         if len(found) != len(arrivals):
             raise InputError("a request of the run is larger than the cache; give kv_tokens as the engine states it")
+        return found
+
+    def misfit(x: Floats, tokens: int | None) -> float:
+        found = run(x, tokens)
         gaps = (found.finish_s - found.first_s) / np.maximum(found.output_tokens - 1, 1)
         seen = np.stack([found.first_s - found.arrival_s, np.maximum(gaps, 1e-9), found.finish_s - found.arrival_s])
-        errors = np.abs(np.log(seen[:, rows]) - target).mean(axis=1)
-        return float(_TTFT_WEIGHT * errors[0] + errors[1] + errors[2] + _PULL * np.square(x).sum())
+        errors = np.minimum(np.abs(np.log(seen[:, rows]) - target), FARTHEST).mean(axis=1)
+        return float(TTFT_WEIGHT * errors[0] + errors[1] + errors[2])
 
-    best, least = PRIOR, np.inf
-    for begun in (efficiency_at(design, arrivals), PRIOR) if start is None else (start,):
-        x = minimise(partial(loss, begun=begun), np.zeros(3))
-        if (value := loss(x, begun)) < least:
-            best, least = _scaled(begun, x), value
-    return best
+    def scalars(tokens: int | None, x: Floats) -> Floats:
+        return minimise(lambda y: misfit(y, tokens) + _PULL * float(np.square(y).sum()), x)
+
+    x = scalars(suggested, np.zeros(3))
+    tokens, least = suggested, misfit(x, suggested)
+    if kv_tokens is None and suggested is not None and run(x, suggested).preemptions > 0:
+        longest = int((arrivals.prompt_tokens + arrivals.output_tokens).max())
+        coarse = {factor: scalars(max(int(suggested * factor), longest), x) for factor in _COARSE}
+        near = min(coarse, key=lambda factor: misfit(coarse[factor], max(int(suggested * factor), longest)))
+        tried = np.maximum(np.rint(suggested * near * _FINE), longest).astype(int)
+        fitted = [scalars(int(size), coarse[near]) for size in tried]
+        misfits = [misfit(y, int(size)) for y, size in zip(fitted, tried, strict=True)]
+        found = int(np.argmin(misfits))
+        if misfits[found] < _BETTER * least:
+            x, tokens, least = fitted[found], int(tried[found]), misfits[found]
+    return Fitted(efficiency=_scaled(begun, x), kv_tokens=tokens, misfit=least)
 
 
 def first_answers(arrivals: Arrivals, observed: Observed, first: int) -> NDArray[np.intp]:

@@ -19,9 +19,14 @@ MEMORY_SHARE = 0.9
 """Share of a device's memory that an engine takes: vLLM's gpu_memory_utilization (docs.vllm.ai). Where the engine
 states how many tokens its cache holds, give ``kv_tokens`` instead."""
 
-INSTALLED = {"gpu": 1.07}
-"""Memory that the driver reports over the size a card is sold by, by class: sizes are sold in GB and built in GiB
-(24,564 MiB on an RTX 4090 of 24 GB, 81,559 MiB on an H100 of 80 GB; nvidia-smi). One elsewhere."""
+INSTALLED = {"gpu": 1.06}
+"""Memory that a process finds over the size a card is sold by, by class: sizes are sold in GB and built in GiB, less
+what the driver keeps (23.56 GiB on a card of 24 GB, github.com/wtdcode/vllm-backport/issues/34; 79.1 GiB on an H100 of
+80 GB). One elsewhere."""
+
+LOGIT_BYTES = 8.0
+"""Bytes of an entry of the vocabulary for each sequence while an engine measures its peak before it sizes the cache:
+logits in 32 bits and the probabilities made of them. Assumption."""
 
 STATIC_TOKENS = 8192  # entries of the table of passes where no budget bounds a pass; beyond it costs grow in a line
 
@@ -123,7 +128,7 @@ def server_of(
     return Server(
         cost=cost,
         scheduler=chosen,
-        kv_tokens=kv_tokens if kv_tokens is not None else cache_tokens(design, tokens),
+        kv_tokens=kv_tokens if kv_tokens is not None else cache_tokens(design, tokens, seats),
         replicas=copies,
         devices=copies * each,
         limit=limit_cost(design, max_seqs=seats, tokens=tokens),
@@ -133,8 +138,15 @@ def server_of(
     )
 
 
-def cache_tokens(design: Design, step_tokens: int) -> int | None:
+def cache_tokens(design: Design, step_tokens: int, max_seqs: int) -> int | None:
     """Tokens that one replica's cache holds; None where tokens take none (recurrent models).
+
+    Parameters
+    ----------
+    design : Design
+        Of scalars.
+    step_tokens, max_seqs : int
+        Largest step and number of sequences, for which an engine keeps room aside.
 
     Raises
     ------
@@ -148,6 +160,7 @@ def cache_tokens(design: Design, step_tokens: int) -> int | None:
         return None
     weights = 0.0 if plan.in_flash else float(shape.weight_bytes) / tp
     activations = ACTIVATION_COPIES * ACTIVATION_BYTES * float(shape.hidden) * step_tokens / tp
+    activations += LOGIT_BYTES * design.model.vocab * max_seqs / tp
     taken = MEMORY_SHARE * INSTALLED.get(design.device.device_class, 1.0) * design.device.memory_bytes
     room = taken - weights - activations - plan.runtime_bytes
     tokens = int(tokens_that_fit(room, per_token * float(kv_copies(shape.kv_heads, tp)) / tp))
