@@ -16,7 +16,7 @@ import pytest
 from reckoner.catalogue.find import device, model
 from reckoner.design import Design
 from reckoner.simulate import fixed, poisson, simulate
-from reckoner.simulate.kernel import COMPILED
+from reckoner.simulate.kernel_layout import COMPILED
 from reckoner.simulate.server import server_of
 
 ROUNDS = 3

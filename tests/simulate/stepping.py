@@ -31,6 +31,7 @@ class Request:
     first: float = 0.0
     finish: float = 0.0
     replica: int = -1
+    told: list = field(default_factory=list)  # moments of its tokens
 
 
 def lookup(table, tail, k):
@@ -168,11 +169,13 @@ class Replica:
         for request in decodes:
             request.computed += 1
             request.made += 1
+            request.told.append(self.clock)
         for request, n in work:
             request.computed += n
             if request.computed == request.prompt + request.made:
                 request.made += 1
                 request.decoding = True
+                request.told.append(self.clock)
                 if request.made == 1:
                     request.first = self.clock
         answered = [r for r in self.running if r.made == r.output]
@@ -269,8 +272,11 @@ def batch_by_batch(server: Server, arrivals: Arrivals) -> list[Request]:
             clock = start + lookup(c.pass_s, c.tail_s, len(batch) * prompt)
             clock += c.pair_s * len(batch) * prompt * (prompt + 1) / 2
             first = clock
+            ends = [clock]
             for step in range(max(r.output for r in batch) - 1):
                 clock += c.decode_s[len(batch)] + c.kappa_s * len(batch) * (prompt + step)
+                ends.append(clock)
             for request in batch:
                 request.started, request.first, request.finish, request.replica = start, first, clock, rep
+                request.told = ends[: request.output]
     return requests

@@ -21,6 +21,8 @@ from reckoner.simulate import (
     simulate,
 )
 from reckoner.simulate.cost import StepCost
+from reckoner.simulate.percentiles import quantile
+from reckoner.simulate.sketch import RELATIVE_ERROR
 
 WITHIN_S = 1e-9
 
@@ -50,6 +52,24 @@ def same(found, reference):
         np.testing.assert_allclose(mine, [getattr(r, name) for r in reference], rtol=0.0, atol=WITHIN_S, err_msg=name)
     assert found.preempted.tolist() == [r.preempted for r in reference]
     assert found.replica.tolist() == [r.replica for r in reference]
+
+
+def same_gaps(server, arrivals, reference):
+    """Every gap of every request, as runs and in the sketch of them all."""
+    found = simulate(server, arrivals, events=True)
+    every = []
+    for row, request in enumerate(reference):
+        mine = np.concatenate([run.spread() for run in found.gaps_of(row)] or [np.zeros(0)])
+        np.testing.assert_allclose(mine, np.diff(request.told), rtol=0.0, atol=WITHIN_S)
+        every.append(mine)
+    gaps = np.concatenate(every)
+    assert found.gaps.n == len(gaps)
+    if len(gaps):
+        for q in (0.1, 0.5, 0.99):
+            assert found.gaps.quantile(q) == pytest.approx(
+                quantile(gaps, q), rel=3.01 * RELATIVE_ERROR
+            )  # a gap on an edge
+    assert np.array_equal(found.finish_s, simulate(server, arrivals).finish_s)
 
 
 @st.composite
@@ -83,7 +103,9 @@ def test_open_loops_equal_the_stepping_reference(scheduler, seed, dyadic, cache,
     arrivals = gamma(rate, lengths(rng, longest), n=60, seed=seed, cv=float(rng.choice([0.0, 1.0, 2.0])))
     kv = None if cache is None else tight_cache(scheduler, 2 * longest, rng)
     server = Server(cost=cost, scheduler=scheduler, kv_tokens=kv, replicas=replicas)
-    same(simulate(server, arrivals), step_by_step(server, arrivals))
+    reference = step_by_step(server, arrivals)
+    same(simulate(server, arrivals), reference)
+    same_gaps(server, arrivals, reference)
 
 
 @settings(max_examples=80, deadline=None)
@@ -101,7 +123,9 @@ def test_closed_loops_and_sessions_equal_the_stepping_reference(scheduler, seed,
     longest = int((arrivals.prompt_tokens + arrivals.output_tokens).max())
     kv = None if cache is None else tight_cache(scheduler, longest, rng)
     server = Server(cost=cost, scheduler=scheduler, kv_tokens=kv, replicas=replicas)
-    same(simulate(server, arrivals), step_by_step(server, arrivals))
+    reference = step_by_step(server, arrivals)
+    same(simulate(server, arrivals), reference)
+    same_gaps(server, arrivals, reference)
 
 
 @settings(max_examples=60, deadline=None)
@@ -118,7 +142,9 @@ def test_batches_equal_the_stepping_reference(batch, wait_s, seed, replicas, tig
     scheduler = Static(batch=batch) if wait_s is None else Dynamic(batch=batch, max_wait_s=wait_s)
     kv = 90 if tight else None
     server = Server(cost=costs(rng, batch, dyadic=False), scheduler=scheduler, kv_tokens=kv, replicas=replicas)
-    same(simulate(server, arrivals), batch_by_batch(server, arrivals))
+    reference = batch_by_batch(server, arrivals)
+    same(simulate(server, arrivals), reference)
+    same_gaps(server, arrivals, reference)
 
 
 @pytest.mark.parametrize("kind", [Continuous, PrefillFirst])
@@ -129,4 +155,6 @@ def test_thousands_of_preemptions_equal_the_stepping_reference(kind):
     server = Server(cost=costs(rng, 24, dyadic=False), scheduler=scheduler, kv_tokens=160)
     found = simulate(server, arrivals)
     assert found.preemptions > 1000
-    same(found, step_by_step(server, arrivals))
+    reference = step_by_step(server, arrivals)
+    same(found, reference)
+    same_gaps(server, arrivals, reference)

@@ -8,14 +8,14 @@ import pytest
 
 from reckoner.simulate import Continuous, Server, gamma, lognormal, simulate
 from reckoner.simulate.cost import linear_cost
-from reckoner.simulate.kernel import COMPILED
+from reckoner.simulate.kernel_layout import COMPILED
 
 RUN = """
 import sys
 {before}
 from reckoner.simulate import Continuous, Server, gamma, lognormal, simulate
 from reckoner.simulate.cost import linear_cost
-from reckoner.simulate.kernel import COMPILED
+from reckoner.simulate.kernel_layout import COMPILED
 assert COMPILED is {compiled}
 cost = linear_cost(base_s=0.01, token_s=1e-4, kappa_s=1e-6)
 server = Server(cost=cost, scheduler=Continuous(max_seqs=16), kv_tokens=4000)
@@ -57,9 +57,11 @@ def test_a_run_in_slices_of_arrivals_equals_the_run_at_once(monkeypatch):
 
 def test_requests_take_less_than_two_hundred_bytes_each():
     server = Server(cost=linear_cost(base_s=0.01, token_s=1e-4), scheduler=Continuous())
-    from reckoner.simulate.run import _requests
+    from reckoner.simulate.run import requests_of
 
     arrivals = gamma(8.0, lognormal(300.0, 80.0), n=1000, seed=5, cv=1.0)
-    held = sum(array.nbytes for array in _requests(arrivals))
+    held = requests_of(arrivals).nbytes + sum(
+        v.nbytes for v in (arrivals.arrival_s, arrivals.prompt_tokens, arrivals.output_tokens)
+    )
     assert held / 1000 < 200
     assert len(simulate(server, arrivals)) == 1000

@@ -15,7 +15,7 @@ _HOME = {
     "Arrivals": "arrivals",
     "Continuous": "schedulers",
     "Dynamic": "schedulers",
-    "Percentile": "simulation",
+    "Percentile": "percentiles",
     "PrefillFirst": "schedulers",
     "Server": "server",
     "Simulation": "simulation",

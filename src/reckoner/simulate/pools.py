@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from reckoner.errors import InputError, UnknownNameError
 from reckoner.simulate.arrivals import Arrivals
+from reckoner.simulate.percentiles import Percentile, percentile_of
 from reckoner.simulate.run import simulate
 from reckoner.simulate.server import Server
-from reckoner.simulate.simulation import METRICS, Percentile, Simulation, percentile_of
+from reckoner.simulate.simulation import METRICS, Simulation
 
 Floats = NDArray[np.float64]
 
@@ -50,7 +51,7 @@ class Disaggregated:
 
     def percentile(self, metric: str, q: float) -> Percentile:
         """Quantile of a latency with its interval, as :meth:`Simulation.percentile`."""
-        return percentile_of(np.sort(self.latency_s(metric)), q, metric)
+        return percentile_of(self.latency_s(metric), q, metric)
 
 
 def disaggregated(

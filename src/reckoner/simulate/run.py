@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +17,16 @@ from reckoner.simulate.drafts import compressed
 from reckoner.simulate.schedulers import ROUTINGS, Continuous, PrefillFirst, Scheduler
 from reckoner.simulate.server import Server, server_of
 from reckoner.simulate.simulation import Simulation, series_of
+from reckoner.simulate.sketch import BUCKETS, Sketch
 
 if TYPE_CHECKING:
-    from reckoner.simulate.kernel import Costs, Policy, Requests, State
+    from reckoner.simulate.kernel_layout import Costs, Policy, State
 
 Progress = Callable[[int, int], None]
 """Told how many requests have arrived, of how many."""
 
 SLICE = 1 << 17  # arrivals between two reports of progress
+LOG_EVENTS = 1 << 16  # room for events to begin with; doubled whenever it is full
 FOREVER_TOKENS = 1 << 40  # cache of a server that never runs out
 
 
@@ -36,6 +38,7 @@ def simulate(
     scheduler: Scheduler | None = None,
     usd_per_hour: float | None = None,
     progress: Progress | None = None,
+    events: bool = False,
 ) -> Simulation:
     """Serve every request of ``arrivals`` and say what each one saw.
 
@@ -53,6 +56,8 @@ def simulate(
         Rent of one device. [USD/h]
     progress : callable, optional
         Called now and then with the requests that have arrived, and all of them.
+    events : bool
+        Keep every event (48 bytes each), so that :meth:`Simulation.gaps_of` can take a request's gaps apart.
 
     Raises
     ------
@@ -75,34 +80,50 @@ def simulate(
     rejected, dropped, served = _fitting(server, arrivals)
     arrivals_left = served if server.tokens_per_step == 1.0 else compressed(served, server.tokens_per_step)
     if isinstance(server.scheduler, Continuous):
-        requests, state = _continuous(server, arrivals_left, progress)
+        requests, state = _continuous(server, arrivals_left, progress, LOG_EVENTS if events else 0)
     else:
-        requests, state = _batches(server, arrivals_left)
-    from reckoner.simulate import kernel
+        requests, state = _batches(server, arrivals_left, len(arrivals_left) if events else 0)
+    from reckoner.simulate import kernel_layout as layout
 
-    end_s = float(requests.finish_s.max())
-    channels = state.bins.reshape(kernel.N_BINS, kernel.N_CHANNELS).copy()
-    block = server.scheduler.block_tokens if isinstance(server.scheduler, Continuous) else 1
-    channels[:, kernel.BLOCKS_S] *= block
-    channels[:, kernel.OUT_TOKENS] *= server.tokens_per_step
+    finish_s = requests["finish_s"].copy()
     return Simulation(
         arrivals=arrivals,
         server=server,
-        arrival_s=requests.arrival_s,
-        started_s=requests.started_s,
-        first_s=requests.first_s,
-        finish_s=requests.finish_s,
+        arrival_s=requests["arrival_s"].copy(),
+        started_s=requests["started_s"].copy(),
+        first_s=requests["first_s"].copy(),
+        finish_s=finish_s,
         prompt_tokens=served.prompt_tokens,
         output_tokens=served.output_tokens,
-        preempted=requests.preempted,
-        replica=requests.replica,
+        preempted=requests["preempted"].copy(),
+        replica=requests["replica"].copy(),
         rejected=rejected,
         dropped=dropped,
-        series=series_of(server, channels, float(state.width_s[0]), end_s, usd_per_hour),
-        steps=int(state.control[kernel.STEPS]),
-        events=int(state.control[kernel.EVENTS]),
+        series=series_of(server, channels_of(server, state), width_of(state), float(finish_s.max()), usd_per_hour),
+        gaps=Sketch(counts=state.gaps),
+        log=state.log[: int(state.control[layout.LOGGED]) * layout.N_LOG] if events else None,
+        steps=int(state.control[layout.STEPS]),
+        events=int(state.control[layout.EVENTS]),
         usd_per_hour=usd_per_hour,
     )
+
+
+def channels_of(server: Server, state: State) -> NDArray[np.float64]:
+    """Sums by bin of time, one column a channel, in tokens where the kernel counts blocks."""
+    from reckoner.simulate import kernel_layout as layout
+
+    channels = state.bins[: layout.WIDTH_S].reshape(layout.N_BINS, layout.N_CHANNELS).copy()
+    block = server.scheduler.block_tokens if isinstance(server.scheduler, Continuous) else 1
+    channels[:, layout.BLOCKS_S] *= block
+    channels[:, layout.OUT_TOKENS] *= server.tokens_per_step
+    return channels
+
+
+def width_of(state: State) -> float:
+    """Width of a bin of time, in s."""
+    from reckoner.simulate import kernel_layout as layout
+
+    return float(state.bins[layout.WIDTH_S])
 
 
 def blocks_of(server: Server) -> tuple[int, int]:
@@ -156,33 +177,23 @@ def _fitting(server: Server, arrivals: Arrivals) -> tuple[NDArray[np.intp], int,
     return rejected, len(arrivals) - len(kept) - len(rejected), left
 
 
-def _continuous(server: Server, arrivals: Arrivals, progress: Progress | None) -> tuple[Requests, State]:
-    from reckoner.simulate import kernel
+def _continuous(
+    server: Server, arrivals: Arrivals, progress: Progress | None, events: int
+) -> tuple[NDArray[np.void], State]:
+    from reckoner.simulate import kernel, kernel_layout
 
-    scheduler = server.scheduler
-    assert isinstance(scheduler, Continuous)
-    total, watermark = blocks_of(server)
-    requests = _requests(arrivals)
-    chained = arrivals.follows is not None
-    policy = kernel.Policy(
-        mode=kernel.PREFILL_FIRST if isinstance(scheduler, PrefillFirst) else kernel.CHUNKED,
-        max_seqs=scheduler.max_seqs,
-        token_budget=scheduler.token_budget,
-        block=scheduler.block_tokens,
-        watermark=watermark,
-        recall=int(scheduler.recall and scheduler.whole_prompt),
-        whole=int(scheduler.whole_prompt),
-        routing=ROUTINGS.index(scheduler.routing),
-        replicas=server.replicas,
-        chained=int(chained),
-    )
+    policy = policy_of(server, chained=arrivals.follows is not None)
+    requests = requests_of(arrivals)
     groups = 1 if arrivals.group is None else int(arrivals.group.max()) + 1
-    state = _state(policy, groups, len(arrivals) if chained else 1, total)
-    roots = np.flatnonzero(np.isfinite(requests.arrival_s)).astype(np.int32)
-    costs = _costs(server)
-    stop = len(roots) if progress is None or chained else min(SLICE, len(roots))
-    run: Callable[..., bool] = kernel.run
-    while not run(requests, costs, policy, state, roots, stop):
+    state = state_of(server, policy, groups=groups, pending=len(arrivals) if policy.chained else 1, events=events)
+    roots = np.flatnonzero(np.isfinite(arrivals.arrival_s)).astype(np.int32)
+    costs = costs_of(server)
+    stop = len(roots) if progress is None or policy.chained else min(SLICE, len(roots))
+    while not kernel.run(requests, costs, policy, state, roots, stop):
+        if state.control[kernel_layout.FULL]:
+            state = state._replace(log=np.concatenate([state.log, np.zeros_like(state.log)]))
+            state.control[kernel_layout.FULL] = 0
+            continue
         if progress is not None:
             progress(stop, len(roots))
         stop = min(stop + SLICE, len(roots))
@@ -191,52 +202,68 @@ def _continuous(server: Server, arrivals: Arrivals, progress: Progress | None) -
     return requests, state
 
 
-def _batches(server: Server, arrivals: Arrivals) -> tuple[Requests, State]:
-    from reckoner.simulate import kernel
+def policy_of(server: Server, *, chained: bool) -> Policy:
+    """Continuous scheduler of a server as numbers."""
+    from reckoner.simulate import kernel_layout as layout
+
+    scheduler = server.scheduler
+    assert isinstance(scheduler, Continuous)
+    return layout.Policy(
+        mode=layout.PREFILL_FIRST if isinstance(scheduler, PrefillFirst) else layout.CHUNKED,
+        max_seqs=scheduler.max_seqs,
+        token_budget=scheduler.token_budget,
+        block=scheduler.block_tokens,
+        watermark=blocks_of(server)[1],
+        recall=int(scheduler.recall and scheduler.whole_prompt),
+        whole=int(scheduler.whole_prompt),
+        routing=ROUTINGS.index(scheduler.routing),
+        replicas=server.replicas,
+        chained=int(chained),
+    )
+
+
+def _batches(server: Server, arrivals: Arrivals, events: int) -> tuple[NDArray[np.void], State]:
+    from reckoner.simulate import kernel, kernel_layout
 
     scheduler = server.scheduler
     assert not isinstance(scheduler, Continuous)
     if arrivals.follows is not None:
         raise InputError(f"{arrivals.name}: static and dynamic batching serve open loops; use Continuous")
-    policy = kernel.Policy(0, scheduler.batch, 1, 1, 0, 0, 1, 0, server.replicas, 0)
-    requests, state = _requests(arrivals), _state(policy, 1, 1, FOREVER_TOKENS)
+    policy = kernel_layout.Policy(0, scheduler.batch, 1, 1, 0, 0, 1, 0, server.replicas, 0)
+    requests = requests_of(arrivals)
+    state = state_of(server, policy, groups=1, pending=1, events=events)
     wait_s = np.inf if scheduler.max_wait_s is None else float(scheduler.max_wait_s)
     kv_tokens = FOREVER_TOKENS if server.kv_tokens is None else server.kv_tokens
-    run_batches: Callable[..., None] = kernel.run_batches
-    run_batches(requests, _costs(server), policy, state, wait_s, kv_tokens)
+    kernel.run_batches(requests, costs_of(server), policy, state, wait_s, kv_tokens)
     return requests, state
 
 
-def _requests(arrivals: Arrivals) -> Requests:
-    from reckoner.simulate.kernel import Requests
+def requests_of(arrivals: Arrivals) -> NDArray[np.void]:
+    """Records of requests that nobody has begun."""
+    from reckoner.simulate.kernel_layout import REQUEST
 
-    n = len(arrivals)
-
-    def ints(value: Any, fill: int = 0) -> NDArray[np.int32]:
-        return np.full(n, fill, np.int32) if value is None else np.ascontiguousarray(value, dtype=np.int32)
-
-    return Requests(
-        arrival_s=arrivals.arrival_s.copy(),
-        prompt=arrivals.prompt_tokens,
-        output=arrivals.output_tokens,
-        cached=ints(arrivals.cached_tokens),
-        mark=np.zeros(n, np.int64),
-        group=ints(arrivals.group, -1),
-        follows=ints(arrivals.follows, -1),
-        gap_s=np.zeros(1) if arrivals.gap_s is None else np.ascontiguousarray(arrivals.gap_s),
-        started_s=np.full(n, -1.0),
-        first_s=np.zeros(n),
-        finish_s=np.zeros(n),
-        preempted=np.zeros(n, np.int32),
-        replica=np.zeros(n, np.int32),
-        nxt=np.full(n, -1, np.int32),
-        prv=np.full(n, -1, np.int32),
-        place=np.zeros(n, np.int32),
-    )
+    requests = np.zeros(len(arrivals), REQUEST).view(np.recarray)
+    for name, value, absent in (
+        ("arrival_s", arrivals.arrival_s, None),
+        ("prompt", arrivals.prompt_tokens, None),
+        ("output", arrivals.output_tokens, None),
+        ("cached", arrivals.cached_tokens, 0),
+        ("group", arrivals.group, -1),
+        ("follows", arrivals.follows, -1),
+        ("gap_s", arrivals.gap_s, 0),
+        ("started_s", None, -1),
+        ("finish_s", None, -1),
+        ("nxt", None, -1),
+        ("prv", None, -1),
+    ):
+        if value is not None or absent:
+            requests[name] = absent if value is None else value
+    return requests
 
 
-def _costs(server: Server) -> Costs:
-    from reckoner.simulate.kernel import Costs
+def costs_of(server: Server) -> Costs:
+    """Tables and slopes of a server's steps, and the same at printed limits."""
+    from reckoner.simulate.kernel_layout import Costs
 
     cost: StepCost = server.cost
     limit = server.limit if server.limit is not None else cost
@@ -246,23 +273,28 @@ def _costs(server: Server) -> Costs:
     )  # fmt: skip
 
 
-def _state(policy: Policy, groups: int, pending: int, blocks: int) -> State:
-    from reckoner.simulate import kernel
+def state_of(server: Server, policy: Policy, *, groups: int, pending: int, events: int) -> State:
+    """State of idle replicas, with room for so many events."""
+    from reckoner.simulate import kernel_layout as layout
 
-    replicas = policy.replicas
-    ints = np.zeros(replicas * kernel.N_INTS, np.int64)
-    for field in (kernel.WAIT_HEAD, kernel.WAIT_TAIL, kernel.RUN_HEAD, kernel.RUN_TAIL, kernel.PART):
-        ints[field :: kernel.N_INTS] = -1
-    ints[kernel.FREE :: kernel.N_INTS] = blocks
-    return kernel.State(
-        clock_s=np.zeros(replicas),
-        ints=ints,
-        heap=np.zeros(replicas * policy.max_seqs, np.int32),
-        residues=np.zeros(replicas * policy.block, np.int32),
+    at = np.zeros(policy.replicas, layout.REPLICA).view(np.recarray)
+    for name in ("wait_head", "wait_tail", "run_head", "run_tail", "part"):
+        at[name] = -1
+    at["free"] = at["blocks"] = blocks_of(server)[0]
+    bins = np.zeros(layout.WIDTH_S + 1)
+    bins[layout.WIDTH_S] = 1.0 / 64.0
+    word = np.zeros(1)
+    return layout.State(
+        at=at,
+        heap=np.zeros(policy.replicas * policy.max_seqs, np.int32),
+        residues=np.zeros(policy.replicas * policy.block, np.int32),
         finishing=np.zeros(policy.max_seqs + 1, np.int32),
         pending=np.zeros(pending, np.int32),
-        control=np.concatenate([np.zeros(kernel.N_CONTROL, np.int64), np.full(replicas, blocks, np.int64)]),
+        control=np.zeros(layout.N_CONTROL, np.int64),
         home=np.full(groups, -1, np.int32),
-        bins=np.zeros(kernel.N_BINS * kernel.N_CHANNELS),
-        width_s=np.array([1.0 / 64.0]),
+        bins=bins,
+        gaps=np.zeros(BUCKETS, np.int64),
+        word=word,
+        bits=word.view(np.int64),
+        log=np.zeros(max(events, 2 * policy.max_seqs + 2) * layout.N_LOG if events else 0),
     )

@@ -13,6 +13,9 @@ from reckoner.design import Slo
 from reckoner.errors import InputError, UnknownNameError
 from reckoner.physics.energy import power_w
 from reckoner.simulate.arrivals import Arrivals
+from reckoner.simulate.percentiles import Percentile, gap_percentile, percentile_of, quantile
+from reckoner.simulate.sketch import Sketch
+from reckoner.simulate.timeline import Run, Timeline
 
 if TYPE_CHECKING:
     from reckoner.simulate.server import Server
@@ -21,26 +24,6 @@ Floats = NDArray[np.float64]
 
 METRICS = ("queue", "ttft", "tpot", "e2e")
 """Latencies by request: wait before the first step, time to first token, gap between tokens, all of it, in s."""
-
-_TAIL = 0.05  # of a 90 % interval
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Percentile:
-    """A quantile with its 90 % interval from order statistics.
-
-    Parameters
-    ----------
-    value, low, high : float
-        Quantile and ends. [s]
-    n : int
-        Requests behind it.
-    """
-
-    value: float
-    n: int
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -100,6 +83,10 @@ class Simulation:
         Requests that were to follow a rejected turn of a session.
     series : Series
         Load over time.
+    gaps : Sketch
+        Gaps between the tokens of all requests.
+    log : (k,) float, optional
+        Events, where they were kept.
     steps, events : int
         Engine steps, and polynomials that they took.
     usd_per_hour : float, optional
@@ -119,10 +106,12 @@ class Simulation:
     rejected: NDArray[np.intp]
     dropped: int
     series: Series
+    gaps: Sketch
+    log: Floats | None
     steps: int
     events: int
     usd_per_hour: float | None = None
-    kept: dict[str, Floats] = field(default_factory=dict, repr=False)
+    kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -152,7 +141,7 @@ class Simulation:
         Parameters
         ----------
         metric : str
-            One of :data:`METRICS`.
+            One of :data:`METRICS`, or "itl": the gaps between tokens of all requests, within 0.2 %.
         q : float
             Probability, above 0 and below 1.
 
@@ -164,13 +153,46 @@ class Simulation:
         Notes
         -----
         Order statistics bound a quantile whatever the distribution, of independent requests; those of one busy period
-        are alike, so repeat with other seeds (as :func:`reckoner.simulate.capacity` does) where the tail decides.
+        are alike, so the batches of consecutive requests say how many independent ones they are worth, and the interval
+        is that of so many. A gap between tokens ("itl") is shared by all that are in a step: there a request counts for
+        as little as one over the mean number in a step (assumption).
         """
+        if metric == "itl":
+            held = float((self.series.sequences / np.maximum(self.series.utilisation, 1e-12)).mean())
+            return gap_percentile(self.gaps, q, len(self), max(held, 1.0))
+        values = self.latency_s(metric)
         ordered = self.kept.get(metric)
         if ordered is None:
-            ordered = np.sort(self.latency_s(metric))
+            ordered = np.sort(values)
             self.kept[metric] = ordered
-        return percentile_of(ordered, q, metric)
+        return percentile_of(values, q, metric, ordered)
+
+    def gaps_of(self, row: int) -> list[Run]:
+        """Gaps between the tokens of one answered request, as runs: a stall is a run of one long gap.
+
+        Parameters
+        ----------
+        row : int
+            Among the requests answered.
+
+        Raises
+        ------
+        InputError
+            The events were not kept, or there is no such request.
+
+        Notes
+        -----
+        A server that speculates yields several tokens at the end of a step: its gaps are those between steps.
+        """
+        if self.log is None:
+            raise InputError("the events were not kept, so gaps cannot be told by request; simulate with events=True")
+        if not 0 <= row < len(self):
+            raise InputError(f"row is {row}; it must be from 0 to {len(self) - 1}")
+        if "timeline" not in self.kept:
+            self.kept["timeline"] = Timeline(self.log)
+        steps = math.ceil((int(self.output_tokens[row]) - 1) / self.server.tokens_per_step - 1e-9)
+        timeline: Timeline = self.kept["timeline"]
+        return timeline.runs(row, int(self.replica[row]), float(self.first_s[row]), float(self.finish_s[row]), steps)
 
     @property
     def makespan_s(self) -> float:
@@ -248,7 +270,7 @@ class Simulation:
     def to_dict(self, quantiles: tuple[float, ...] = (0.5, 0.9, 0.99)) -> dict[str, Any]:
         """Plain values for JSON; a percentile that too few requests stand behind is null."""
         found: dict[str, Any] = {}
-        for metric in METRICS:
+        for metric in (*METRICS, "itl"):
             row: dict[str, Any] = {}
             for q in quantiles:
                 try:
@@ -256,7 +278,7 @@ class Simulation:
                 except InputError:
                     row[f"p{100 * q:g}"] = None
                     continue
-                row[f"p{100 * q:g}"] = {"value": p.value, "low": p.low, "high": p.high, "n": p.n}
+                row[f"p{100 * q:g}"] = p.to_dict()
             found[f"{metric}_s"] = row
         busy = self.series.utilisation
         return {
@@ -282,56 +304,6 @@ class Simulation:
 
 _LEAST_FOR_OVERLOAD = 40  # answers below which a growing queue is not told from chance. Assumption.
 _RATIO_FOR_OVERLOAD = 1.02  # demand over served below which a run's end effects explain the difference. Assumption.
-
-
-def quantile(values: Floats, q: float) -> float:
-    """Smallest value that at least a share ``q`` does not exceed.
-
-    >>> quantile(np.array([4.0, 1.0, 3.0, 2.0]), 0.5)
-    2.0
-    """
-    if len(values) == 0:
-        raise InputError(f"P{100 * q:g} of nothing is no number; give at least one value")
-    rank = _rank(len(values), q)
-    return float(np.partition(values, rank)[rank])
-
-
-def percentile_of(ordered: Floats, q: float, metric: str = "value") -> Percentile:
-    """Quantile of sorted values with its interval; see :meth:`Simulation.percentile`.
-
-    >>> percentile_of(np.arange(1000.0), 0.99)
-    Percentile(value=989.0, n=1000, low=984.0, high=995.0)
-    """
-    if not 0.0 < q < 1.0:
-        raise InputError(f"q is {q!r}; it must be above 0 and below 1, such as 0.99")
-    n = len(ordered)
-    needed = math.ceil(math.log(_TAIL) / math.log(max(q, 1.0 - q)))
-    if n < needed:
-        raise InputError(
-            f"P{100 * q:g} of {metric} from {n} requests is no number; it takes {needed} to bound it, so simulate more"
-        )
-    low, high = _ends(n, q)
-    return Percentile(value=float(ordered[_rank(n, q)]), n=n, low=float(ordered[low]), high=float(ordered[high]))
-
-
-def _rank(n: int, q: float) -> int:
-    return min(n - 1, max(0, math.ceil(n * q - 1e-9) - 1))
-
-
-def _ends(n: int, q: float) -> tuple[int, int]:
-    """Ranks (from 0) between which the quantile lies with 90 %: the number below it is binomial."""
-    mean, sd = n * q, math.sqrt(n * q * (1.0 - q))
-    reach = int(10.0 * sd) + 10
-    first, last = max(0, int(mean) - reach), min(n, int(mean) + reach)
-    counts = np.arange(first, last + 1)
-    steps = np.log((n - counts[:-1]) / (counts[:-1] + 1.0)) + math.log(q / (1.0 - q))
-    log_p = np.concatenate([[0.0], np.cumsum(steps)])
-    p = np.exp(log_p - log_p.max())
-    below = np.cumsum(p / p.sum())  # P(X <= count)
-    # Order statistic k (from 1) lies at or above the quantile unless fewer than k values do: P(X >= k) small enough.
-    low = int(counts[np.searchsorted(below, _TAIL, side="right")]) - 1
-    high = int(counts[np.searchsorted(below, 1.0 - _TAIL, side="left")])
-    return max(low, 0), min(high, n - 1)
 
 
 def series_of(server: Server, bins: Floats, width_s: float, end_s: float, usd_per_hour: float | None) -> Series:

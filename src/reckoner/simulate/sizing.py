@@ -13,10 +13,11 @@ from reckoner.errors import InputError
 from reckoner.predict.efficiency import Efficiency
 from reckoner.simulate.arrivals import Arrivals, poisson
 from reckoner.simulate.lengths import fixed
+from reckoner.simulate.percentiles import quantile
 from reckoner.simulate.run import simulate
 from reckoner.simulate.schedulers import Scheduler
 from reckoner.simulate.server import Server, server_of
-from reckoner.simulate.simulation import Simulation, quantile
+from reckoner.simulate.simulation import Simulation
 
 REPLICA_AVAILABILITY = 0.995
 """Share of time that one replica is in service. Assumption: an hour down in eight days, restarts and failures together;
