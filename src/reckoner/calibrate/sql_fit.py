@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -13,10 +14,13 @@ from numpy.typing import NDArray
 
 from reckoner.calibrate.experts import FIRST_VARIANCE, PRIOR_WEIGHT
 from reckoner.calibrate.priors import PRIORS, guess_provider, prior_of
-from reckoner.calibrate.sql import Reference, Source, Statistics, count_sql, statistics
+from reckoner.calibrate.sql import Reference, Source, Statistics, count_sql, sample_sql, statistics, text
+from reckoner.calibrate.sql_sample import by_model, sums_of
 from reckoner.errors import InputError
 
 PASSES = 3  # shape of the prior; first fit with the calibrator's first scatter; the scatter found
+SAMPLE = 100_000  # rows that all passes but the last are made on: forecast and scatter are known to 1 % of the scatter
+_LEAST = 500  # rows of a model in the sample; with fewer, all passes are made on all of its rows. Assumption
 _FLOOR_S = 1e-6  # least forecast, as the calibrator's of 1e-3 ms
 
 
@@ -70,6 +74,7 @@ class Fit:
     rows: int
     refused: int
     passes: int
+    sampled: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
@@ -78,17 +83,45 @@ class Fit:
             "rows": self.rows,
             "refused": self.refused,
             "passes": self.passes,
+            "sampled": self.sampled,
         }
 
 
-def fit(source: Source, *, passes: int = PASSES, done: Callable[[int, int], None] | None = None) -> Fit:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """A source with another condition on its rows."""
+
+    source: Source
+    where: str | None
+
+    @property
+    def relation(self) -> str:
+        return self.source.relation
+
+    @property
+    def expressions(self) -> Mapping[str, str]:
+        return self.source.expressions
+
+    def run(self, sql: str) -> Sequence[Sequence[Any]]:
+        return self.source.run(sql)
+
+
+def fit(
+    source: Source, *, passes: int = PASSES, sample: int = SAMPLE, done: Callable[[int, int], None] | None = None
+) -> Fit:
     """Fit every model of a source.
+
+    One pass weights rows by ``1/f^2`` with the prior's ``f``; later ones use the fit before them and the calibrator's
+    Student weights, so that timeouts count little, and the last ends with a Newton step to where ever more passes would
+    lead. Only that one needs all rows: what weights it is found on a sample, where the log is long.
 
     Parameters
     ----------
     passes : int
-        How often the source is summed. One pass weights rows by ``1/f^2`` with the prior's ``f``; later ones use the
-        fit before them and the calibrator's Student weights, so that timeouts count little.
+        How often the rows are summed.
+    sample : int
+        Rows that all passes but the last are made on, where the log has several times as many; 0 makes every pass on
+        the whole log.
     done : callable, optional
         Called after each pass with (passes done, passes in all).
 
@@ -97,30 +130,73 @@ def fit(source: Source, *, passes: int = PASSES, done: Callable[[int, int], None
     InputError
         No row can be used.
     """
-    if passes < 1:
-        raise InputError(f"passes is {passes}; at least one is needed")
+    if passes < 1 or sample < 0:
+        raise InputError(f"passes is {passes} and sample {sample}; at least one pass and no negative sample are needed")
+    rows = int(source.run(count_sql(source))[0][0])
+    found: dict[str, Statistics] = {}
+    reference: dict[str, Reference] = {}
+    sampled = 0
+    if passes > 1 and 0 < 4 * sample < rows:
+        drawn = source.run(sample_sql(source, sample / rows, 4 * sample))
+        reference = _references(drawn, passes)
+        if done is not None:
+            done(passes - 1, passes)
+        if reference:
+            found, sampled = statistics(source, reference), len(drawn)
+            if done is not None:
+                done(passes, passes)
+    if sum(stats.n for stats in found.values()) < rows:  # models too rare for the sample, or rows that none can use
+        rest = _Part(source=source, where=_without(source, found))
+        more, its_reference = _summed(partial(statistics, rest), passes, None if found else done)
+        found, reference = found | more, reference | its_reference
+    if not found:
+        raise InputError(
+            f"none of {rows} rows can be used: a row needs a model, tokens of at least 0 and a time above 0; "
+            "check the mapping (--map)"
+        )
+    models = tuple(_stepped(found[name], reference.get(name)) for name in sorted(found))
+    return Fit(models=models, rows=rows, refused=rows - sum(m.n for m in models), passes=passes, sampled=sampled)
+
+
+def _summed(
+    sums: Callable[[Reference | Mapping[str, Reference]], dict[str, Statistics]],
+    passes: int,
+    done: Callable[[int, int], None] | None = None,
+) -> tuple[dict[str, Statistics], dict[str, Reference]]:
+    """Sums after as many passes over all rows, and what the last of them was weighted by."""
     local = PRIORS["local"]
-    reference: Reference | Mapping[str, Reference] = Reference(
+    first = Reference(
         overhead_s=local.overhead / 1e3,
         s_per_prompt_token=local.prompt / 1e3,
         s_per_completion_token=local.completion / 1e3,
     )
-    found: dict[str, Statistics] = {}
-    for step in range(passes):
-        found = statistics(source, reference)
+    found, reference = sums(first), dict[str, Reference]()
+    for step in range(1, passes):
         if not found:
-            rows = int(source.run(count_sql(source))[0][0])
-            raise InputError(
-                f"none of {rows} rows can be used: a row needs a model, tokens of at least 0 and a time above 0; "
-                "check the mapping (--map)"
-            )
+            break
         if done is not None:
-            done(step + 1, passes)
-        if step + 1 < passes:
-            reference = {model: _next(found[model], first=step == 0) for model in found}
-    models = tuple(solve(found[model]) for model in sorted(found))
-    rows = int(source.run(count_sql(source))[0][0])
-    return Fit(models=models, rows=rows, refused=rows - sum(model.n for model in models), passes=passes)
+            done(step, passes)
+        reference = {model: _next(stats, first=step == 1) for model, stats in found.items()}
+        found = sums(reference)
+    if done is not None:
+        done(passes, passes)
+    return found, reference
+
+
+def _references(rows: Sequence[Sequence[Any]], passes: int) -> dict[str, Reference]:
+    """What the last pass weights by, found on sampled rows, for every model with enough of them."""
+    drawn = {name: part for name, part in by_model(rows).items() if part.shape[1] >= _LEAST}
+    known, _ = _summed(partial(sums_of, drawn), passes - 1)
+    found = {name: _next(stats, first=passes == 2) for name, stats in known.items()}
+    return {name: replace(found[name], slope=s.bend / s.wff) for name, s in sums_of(drawn, found).items()}
+
+
+def _without(source: Source, found: Mapping[str, Statistics]) -> str | None:
+    """Condition for the rows of models that are not among those found."""
+    if not found:
+        return source.where
+    others = f"{source.expressions['model']} NOT IN ({', '.join(text(name) for name in sorted(found))})"
+    return f"({source.where}) AND {others}" if source.where else others
 
 
 def _next(stats: Statistics, *, first: bool) -> Reference:
@@ -134,6 +210,23 @@ def _next(stats: Statistics, *, first: bool) -> Reference:
         prompt_0=stats.mean_p,
         completion_0=stats.mean_c,
     )
+
+
+def _stepped(stats: Statistics, reference: Reference | None) -> ModelFit:
+    """Fit at the end of endless passes, by one Newton step from the last one's reference.
+
+    A pass moves the answer by a share ``1 - bend / wff`` of what its reference was wrong, for the weights follow the
+    reference. Taking that share for the same in all directions is exact where scatter does not depend on size; what is
+    left is a few per cent of the reference's own error.
+    """
+    now = solve(stats)
+    if reference is None:
+        return now
+    slope = min(max(stats.bend / stats.wff if reference.slope is None else reference.slope, 0.5), 2.0)
+    was = reference.overhead_s, reference.s_per_prompt_token, reference.s_per_completion_token
+    found = now.overhead_s, now.s_per_prompt_token, now.s_per_completion_token
+    overhead, prompt, completion = (max(a + (b - a) / slope, 0.0) for a, b in zip(was, found, strict=True))
+    return replace(now, overhead_s=overhead, s_per_prompt_token=prompt, s_per_completion_token=completion)
 
 
 def solve(stats: Statistics) -> ModelFit:

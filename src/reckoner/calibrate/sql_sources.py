@@ -277,4 +277,5 @@ def _sqlite(path: Path | None) -> sqlite3.Connection:
     except sqlite3.OperationalError:  # a SQLite built without its mathematical functions
         connection.create_function("EXP", 1, math.exp, deterministic=True)
         connection.create_function("LN", 1, math.log, deterministic=True)
+    connection.create_function("CHR", 1, chr, deterministic=True)  # SQLite calls it CHAR, which is a type elsewhere
     return connection

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 @click.option("--model", help="Model of all rows, where the log names none.")
 @click.option("--where", help="SQL condition for the rows that count.")
 @click.option("--format", "form", help="Form of a JSON file: vllm, otel, litellm, ...; found out by default.")
-@click.option("--passes", type=int, default=3, show_default=True, help="How often the log is summed.")
+@click.option("--passes", type=int, default=3, show_default=True, help="How often the rows are summed.")
+@click.option(
+    "--sample",
+    type=int,
+    default=100_000,
+    show_default=True,
+    help="Rows that all passes but the last are made on; 0: the whole log each time.",
+)
 @click.option("--threads", type=int, help="Threads for files; all cores by default.")
 @click.option("--sql", is_flag=True, help="Print the statement instead of running it.")
 @json_option
@@ -33,6 +40,7 @@ def command(  # noqa: PLR0913 - one option each
     where: str | None,
     form: str | None,
     passes: int,
+    sample: int,
     threads: int | None,
     sql: bool,
     as_json: bool,
@@ -65,7 +73,7 @@ def command(  # noqa: PLR0913 - one option each
         click.echo(aggregate_sql(opened, first).strip())
         return
     with progress("summing", passes) as done:
-        found = fit(opened, passes=passes, done=lambda so_far, _: done(so_far))
+        found = fit(opened, passes=passes, sample=sample, done=lambda so_far, _: done(so_far))
     if as_json:
         print_json(found.to_json())
         return
