@@ -139,7 +139,7 @@ def number(value: float) -> str:
 def text(value: str) -> str:
     """Write a string literal.
 
-    A doubled quote is one quote to most engines and none to Spark, which joins the two halves: ``CHR(39)`` is one to all.
+    Most engines read a doubled quote as one; Spark joins the two halves without it. ``CHR(39)`` is a quote to all.
 
     Raises
     ------
