@@ -174,7 +174,7 @@ def step_cost(
     state_s = one_factor * fixed_bytes / (bandwidth * mbu_kv)
     passes = one_factor * np.asarray(prefill_parts(table(tokens), typical).total_s)
     decode = factor * np.asarray(decode_parts(table(max_seqs), by_batch).total_s)
-    return StepCost(
+    found = StepCost(
         decode_s=decode + state_s * np.arange(max_seqs + 1.0),
         pass_s=passes,
         kappa_s=float(one_factor)
@@ -185,6 +185,11 @@ def step_cost(
         pair_s=float(one_factor) * float(shape.prefill_pair_flops) / (peak * mfu),
         tail_s=float(passes[-1] - passes[-2]),
     )
+    if efficiency is not None:
+        return found
+    # Learned factors on whole quantities may be small; no step is shorter than the printed limits allow.
+    least = limit_cost(design, max_seqs=max_seqs, tokens=tokens)
+    return StepCost(**{name: np.maximum(getattr(found, name), getattr(least, name)) for name in StepCost.__slots__})
 
 
 TYPICAL_BATCH = 32.0

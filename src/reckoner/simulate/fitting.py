@@ -6,15 +6,16 @@ A fourth, the size of the cache, only where the run shows that it is not what me
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reckoner.design import Design
 from reckoner.errors import InputError
-from reckoner.predict.efficiency import PRIOR, Efficiency
+from reckoner.predict.efficiency import Efficiency
 from reckoner.simulate.arrivals import Arrivals
+from reckoner.simulate.prior import BEGUN, scaled
 from reckoner.simulate.run import simulate
 from reckoner.simulate.schedulers import Scheduler
 from reckoner.simulate.server import server_of
@@ -24,11 +25,6 @@ Floats = NDArray[np.float64]
 
 LEAST = 10
 """Answers below which three scalars are not fitted. Assumption."""
-
-BEGUN = replace(PRIOR, mbu=0.7, mbu_kv=0.7, mfu=0.7, mfu_decode=0.7, layer_prefill=1.0)
-"""Where a fit begins: one share of the bandwidth for weights and cache, one of the peak for prefills and decodes, and
-the same launches in both. Separate starts for each (0.6 of the bandwidth for the cache) left gaps 3.5 % too long under
-load on a run of which this one leaves 1.5 %."""
 
 TTFT_WEIGHT = 0.3  # a first token's wait is noisier than gaps and whole requests. Assumption.
 FARTHEST = 0.3  # a logarithm's error counts as at most this: who is preempted is chance. Assumption.
@@ -93,7 +89,7 @@ def fit(
     kv_tokens : int, optional
         Tokens of the cache, where the engine states them; by default what memory suggests, or what is learned.
     start : Efficiency, optional
-        What is scaled; :data:`BEGUN` by default.
+        What is scaled; :data:`~reckoner.simulate.prior.BEGUN` by default.
 
     Raises
     ------
@@ -110,7 +106,7 @@ def fit(
     suggested = server_of(design, efficiency=begun, scheduler=scheduler, kv_tokens=kv_tokens).kv_tokens
 
     def run(x: Floats, tokens: int | None) -> Simulation:
-        server = server_of(design, efficiency=_scaled(begun, x), scheduler=scheduler, kv_tokens=tokens)
+        server = server_of(design, efficiency=scaled(begun, x), scheduler=scheduler, kv_tokens=tokens)
         found = simulate(server, arrivals)
         if len(found) != len(arrivals):
             raise InputError("a request of the run is larger than the cache; give kv_tokens as the engine states it")
@@ -138,7 +134,7 @@ def fit(
         found = int(np.argmin(misfits))
         if misfits[found] < _BETTER * least:
             x, tokens, least = fitted[found], int(tried[found]), misfits[found]
-    return Fitted(efficiency=_scaled(begun, x), kv_tokens=tokens, misfit=least)
+    return Fitted(efficiency=scaled(begun, x), kv_tokens=tokens, misfit=least)
 
 
 def first_answers(arrivals: Arrivals, observed: Observed, first: int) -> NDArray[np.intp]:
@@ -180,18 +176,3 @@ def minimise(loss: Callable[[Floats], float], start: Floats, *, reach: float = 0
                 continue
         corners[-1], values[-1] = tried, value
     return corners[int(np.argmin(values))]
-
-
-def _scaled(begun: Efficiency, x: Floats) -> Efficiency:
-    flops, bytes_, layer = np.exp(np.clip(x, -5.0, 5.0)).tolist()
-    return replace(
-        begun,
-        # No deployment beats the printed limits: a fit that wants to has something else wrong, such as the cache.
-        mfu=min(float(begun.mfu * flops), 1.0),
-        mfu_decode=min(float(begun.mfu_decode * flops), 1.0),
-        mbu=min(float(begun.mbu * bytes_), 1.0),
-        mbu_kv=min(float(begun.mbu_kv * bytes_), 1.0),
-        layer=begun.layer * layer,
-        layer_prefill=begun.layer_prefill * layer,
-        source="three scalars fitted to the first answers of a run",
-    )

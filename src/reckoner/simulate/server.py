@@ -12,6 +12,7 @@ from reckoner.predict.plan import ACTIVATION_COPIES, prepare
 from reckoner.predict.terms import ACTIVATION_BYTES
 from reckoner.predict.work import kv_copies
 from reckoner.simulate.cost import StepCost, limit_cost, step_cost
+from reckoner.simulate.prior import is_served, served
 from reckoner.simulate.schedulers import Continuous, Scheduler
 from reckoner.units import show
 
@@ -102,8 +103,9 @@ def server_of(
     design : Design
         Of scalars; ``serving.batch`` plays no part here, the scheduler says how many share a step.
     efficiency : Efficiency, optional
-        What the deployment gets of the printed limits; by default what was learned for designs
-        like it.
+        What the deployment gets of the printed limits; by default what was learned from the steps of served
+        deployments like it (:func:`~reckoner.simulate.prior.served`), or from all measurements where no server
+        on a GPU is asked for.
     scheduler : Scheduler, optional
         :class:`~reckoner.simulate.schedulers.Continuous` by default.
     kv_tokens : int, optional
@@ -121,6 +123,8 @@ def server_of(
     chosen = scheduler if scheduler is not None else Continuous()
     tokens = chosen.token_budget if isinstance(chosen, Continuous) else STATIC_TOKENS
     seats = seats_of(chosen)
+    if efficiency is None and is_served(design):
+        efficiency = served(design)
     cost = step_cost(design, efficiency, max_seqs=seats, tokens=tokens, workload=workload)
     each = int(design.serving.tp)
     copies = int(design.serving.replicas) if replicas is None else replicas

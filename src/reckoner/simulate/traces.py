@@ -54,7 +54,7 @@ def replay(path: str | Path, *, cache_blocks: int = 0, skip_empty: bool = False)
         Parquet needs pyarrow.
     """
     file = Path(path)
-    table = _read(file)
+    table = read_table(file)
     if not table or not len(next(iter(table.values()))):
         raise InputError(f"{file.name} holds no requests; a trace has one row a request")
     names = {kind: next((name for name in known if name in table), None) for kind, known in COLUMNS.items()}
@@ -94,7 +94,8 @@ def replay(path: str | Path, *, cache_blocks: int = 0, skip_empty: bool = False)
     )
 
 
-def _read(file: Path) -> dict[str, Sequence[Any]]:
+def read_table(file: Path) -> dict[str, Sequence[Any]]:
+    """Columns of a ``.csv``, ``.jsonl`` or ``.parquet`` file."""
     if not file.is_file():
         raise InputError(f"there is no file {str(file)!r}; give a trace as .csv, .jsonl or .parquet")
     if file.suffix == ".parquet":
