@@ -17,7 +17,7 @@ from reckoner.catalogue.find import precision
 from reckoner.catalogue.model import Model
 from reckoner.catalogue.precision import Precision
 from reckoner.errors import InputError, UnknownNameError
-from reckoner.physics.arrays import asfloats
+from reckoner.physics.arrays import asfloats, where
 
 Num: TypeAlias = float | NDArray[np.float64]
 
@@ -63,6 +63,18 @@ ENGINES: dict[str, str] = {
 
 SCHEDULERS = ("continuous", "static")
 
+SERVING_NUMBERS: dict[str, float] = {
+    **dict.fromkeys(("batch", "tp", "pp", "ep", "dp", "replicas"), 1.0),
+    **dict.fromkeys(("prefill_replicas", "prefill_tp"), 0.0),
+    "kv_link_bytes_per_s": 1.0,
+    **dict.fromkeys(("draft_tokens", "acceptance", "draft_share", "token_budget"), 0.0),
+}
+"""Numeric fields of :class:`Serving`, and the least that each can be."""
+
+_WHOLE = frozenset(
+    {"tp", "pp", "ep", "dp", "replicas", "prefill_replicas", "prefill_tp", "draft_tokens", "token_budget"}
+)
+
 _BY_VENDOR = {
     ("accelerator", "aws"): "neuron",
     ("accelerator", "tenstorrent"): "tt-metal",
@@ -106,8 +118,27 @@ class Serving:
         "continuous" (a finished sequence gives its place to the next) or "static" (a batch starts and ends together).
     tp, pp, ep : Num
         Devices that share each layer, that share the stack of layers, and that share the experts among the ``tp``.
+    dp : Num
+        Groups of ``tp`` ranks that split the batch and hold attention and dense layers each, while the experts are
+        shared out over all ``tp * dp``; copies of a dense model are ``replicas``.
     replicas : Num
-        Copies of the whole, each on ``tp * pp`` devices.
+        Copies of the whole, each on ``tp * dp * pp`` devices. With ``prefill_replicas``: of the decode server.
+    prefill_replicas : Num
+        Servers apart that read prompts and ship the caches, the x of xPyD; 0 where each replica does both.
+    prefill_tp : Num
+        Tensor-parallel ranks of those; 0 for ``tp``.
+    kv_link_bytes_per_s : Num
+        Link of one device over which caches are shipped, one direction; a 400 Gbit/s port by default. [byte/s]
+    draft_tokens : Num
+        Tokens drafted for each verification; 0 decodes plainly.
+    acceptance : Num
+        Probability that a drafted token is accepted, 0 to 1. Assumption by default: the middle of what Leviathan et al.
+        2023, table 3 measured (0.5 to 0.9).
+    draft_share : Num
+        Time of drafting one token over that of a plain step, where the design names no draft model. Default: the most
+        that Leviathan et al. 2023, sec. 3.3 saw.
+    token_budget : Num
+        Most tokens of a pass, prompt and decode together: longer prompts are read in chunks. 0 reads each in one pass.
     engine, engine_version : str
         Software that runs it, empty for :func:`default_engine` of the device; its version or the date of it (2025-06),
         empty for a recent one.
@@ -121,7 +152,15 @@ class Serving:
     tp: Num = 1.0
     pp: Num = 1.0
     ep: Num = 1.0
+    dp: Num = 1.0
     replicas: Num = 1.0
+    prefill_replicas: Num = 0.0
+    prefill_tp: Num = 0.0
+    kv_link_bytes_per_s: Num = 50e9
+    draft_tokens: Num = 0.0
+    acceptance: Num = 0.7
+    draft_share: Num = 0.05
+    token_budget: Num = 0.0
     engine: str = ""
     engine_version: str = ""
 
@@ -133,11 +172,30 @@ class Serving:
         object.__setattr__(self, "engine", ENGINES[known] if known else "")
         if self.scheduler not in SCHEDULERS:
             raise InputError(f"scheduler is {self.scheduler!r}; use {' or '.join(SCHEDULERS)}")
-        for name in ("batch", "tp", "pp", "ep", "replicas"):
-            value = _checked(name, getattr(self, name), least=1.0)
-            if name != "batch":
+        for name, least in SERVING_NUMBERS.items():
+            value = _checked(name, getattr(self, name), least=least)
+            if name in _WHOLE:
                 _refuse(name, value, value % 1.0 != 0.0, "it must be a whole number")
             object.__setattr__(self, name, value)
+        if self.plain:
+            return
+        _refuse("acceptance", self.acceptance, self.acceptance > 1.0, "it is a probability, 0 to 1")
+        _refuse("draft_share", self.draft_share, self.draft_share > 1.0, "a draft dearer than a step saves nothing")
+        apart, budget = self.prefill_replicas > 0.0, self.token_budget
+        if self.scheduler == "static":
+            remedy = "prompts are read apart under the continuous scheduler only"
+            _refuse("prefill_replicas", self.prefill_replicas, apart, remedy)
+        tokens = self.batch * (1.0 + self.draft_tokens)
+        small = np.logical_and(budget > 0.0, budget <= tokens)
+        _refuse("token_budget", budget, small, "it must exceed the tokens of a decode step, batch (1 + draft_tokens)")
+
+    @property
+    def plain(self) -> bool:
+        """Whether each replica reads prompts whole and decodes a token a step, without data parallelism."""
+        return all(
+            type(value) is float and value == usual
+            for value, usual in ((self.dp, 1.0), (self.prefill_replicas, 0.0), (self.draft_tokens, 0.0))
+        ) and (type(self.token_budget) is float and self.token_budget == 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,9 +238,11 @@ class Design:
     model : Model
         What is served.
     device : Device
-        What it runs on; ``tp * pp * replicas`` of them.
+        What it runs on; ``n_devices`` of them.
     serving : Serving
         How it is served.
+    draft : Model, optional
+        Small model that drafts on the same devices, in the same formats; it reads the same tokens.
 
     Attributes
     ----------
@@ -198,7 +258,8 @@ class Design:
     Raises
     ------
     InputError
-        ``tp`` does not divide the heads, ``pp`` exceeds the layers, ``ep`` does not suit the experts.
+        ``tp`` does not divide the heads, ``pp`` exceeds the layers, ``ep`` or ``dp`` does not suit the experts, the
+        draft is no smaller than the model.
     UnknownNameError
         No such number format.
     MissingFigureError
@@ -215,6 +276,7 @@ class Design:
     model: Model
     device: Device
     serving: Serving = field(default_factory=Serving)
+    draft: Model | None = None
     weights_format: Precision = field(init=False, repr=False, compare=False)
     kv_format: Precision = field(init=False, repr=False, compare=False)
     compute_dtype: str = field(init=False, repr=False, compare=False)
@@ -238,26 +300,40 @@ class Design:
 
     @property
     def n_devices(self) -> Num:
-        """Devices of all replicas together."""
-        return self.serving.tp * self.serving.pp * self.serving.replicas
+        """Devices of all replicas together, and of the servers that read prompts."""
+        s = self.serving
+        decode = s.tp * s.dp * s.pp * s.replicas
+        if type(s.prefill_replicas) is float and s.prefill_replicas == 0.0:
+            return decode
+        return decode + where(s.prefill_tp > 0.0, s.prefill_tp, s.tp * s.dp) * s.pp * s.prefill_replicas
 
     def _check_split(self) -> None:
-        model, tp, pp, ep = self.model, self.serving.tp, self.serving.pp, self.serving.ep
-        for group in model.attention:
-            heads = float(group.n_heads)
-            _refuse("tp", tp, heads % tp != 0.0, f"it must divide the {group.n_heads} heads of {model.name}")
-            if not group.latent_dim:  # a latent cache is kept whole by every rank
-                kv = float(group.n_kv_heads)
-                uneven = (kv % tp != 0.0) & (tp % kv != 0.0)  # more ranks than heads: each head is replicated evenly
-                _refuse("tp", tp, uneven, f"it must divide or be a multiple of the {group.n_kv_heads} key-value heads")
-        _refuse("tp", tp, float(model.hidden) % tp != 0.0, f"it must divide the width {model.hidden} of {model.name}")
+        model, s = self.model, self.serving
+        pp, ep, dp = s.pp, s.ep, s.dp
+        self._check_ranks("tp", s.tp)
+        if not (type(s.prefill_tp) is float and s.prefill_tp == 0.0):
+            self._check_ranks("prefill_tp", where(s.prefill_tp > 0.0, s.prefill_tp, s.tp))
         _refuse("pp", pp, pp > model.n_layers, f"{model.name} has {model.n_layers} layers to share out")
         if model.n_experts:
             uneven = float(model.n_experts) % ep != 0.0
             _refuse("ep", ep, uneven, f"it must divide the {model.n_experts} experts of {model.name}")
-            _refuse("ep", ep, tp % ep != 0.0, "it must divide tp, whose devices share the experts")
+            _refuse("ep", ep, (s.tp * dp) % ep != 0.0, "it must divide tp x dp, whose devices share the experts")
         else:
             _refuse("ep", ep, ep > 1.0, f"{model.name} has no experts; leave ep at 1")
+            _refuse("dp", dp, dp > 1.0, f"{model.name} has no experts; copies of a dense model are replicas")
+        if self.draft is not None and self.draft.params >= model.params:
+            raise InputError(f"draft {self.draft.name} is no smaller than {model.name}; take a smaller model")
+
+    def _check_ranks(self, name: str, tp: Num) -> None:
+        model = self.model
+        for group in model.attention:
+            heads = float(group.n_heads)
+            _refuse(name, tp, heads % tp != 0.0, f"it must divide the {group.n_heads} heads of {model.name}")
+            if not group.latent_dim:  # a latent cache is kept whole by every rank
+                kv = float(group.n_kv_heads)
+                uneven = (kv % tp != 0.0) & (tp % kv != 0.0)  # more ranks than heads: each head is replicated evenly
+                _refuse(name, tp, uneven, f"it must divide or be a multiple of the {group.n_kv_heads} key-value heads")
+        _refuse(name, tp, float(model.hidden) % tp != 0.0, f"it must divide the width {model.hidden} of {model.name}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

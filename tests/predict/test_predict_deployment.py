@@ -10,7 +10,8 @@ from reckoner.design import Design, Serving, Workload
 from reckoner.predict import deployment, effects, traits
 from reckoner.predict.deployment import RECENT, SERVED, STREAMED, Point
 from reckoner.predict.intervals import NOVELTIES
-from reckoner.predict.plan import numbers_of, point_of, prepare
+from reckoner.predict.numbers import numbers_of, point_of
+from reckoner.predict.plan import prepare
 from reckoner.predict.prediction import predict
 from reckoner.predict.quantities import basis, log_quantity
 from reckoner.predict.rows import build
@@ -118,9 +119,9 @@ def test_energy_follows_the_learned_power():
     found = predict(design)
     plan = prepare(design)
     numbers = numbers_of(design, found.workload)
-    step = plan._step_terms(numbers, plan._limits(numbers), 64.0)
     x = deployment.features(point_of(numbers))
-    watts = 0.7 * H100.tdp_w * plan.deployment.power(x, step) * plan.factors(x).energy
+    step = plan.step(numbers, plan.limits(numbers), 64.0, found.efficiency)
+    watts = 0.7 * H100.tdp_w * plan.deployment.power(x, step.terms) * plan.factors(x).energy
     assert found.j_per_token * found.output_tokens_per_s == pytest.approx(watts)
 
 

@@ -225,6 +225,10 @@ def test_bad_servers_and_schedulers_are_refused():
         (lambda: StepCost(decode_s=np.array([0.0, -1.0]), pass_s=np.zeros(2)), "decode_s holds -1.0"),
         (lambda: step_cost(Design(model=DESIGN.model, device=DESIGN.device, serving=Serving(pp=2))), "pp is 2"),
         (
+            lambda: step_cost(Design(model=DESIGN.model, device=DESIGN.device, serving=Serving(draft_tokens=2))),
+            "draft_tokens is 2; leave it at 0 and let the server draft",
+        ),
+        (
             lambda: simulate(Server(cost=COST, scheduler=Static()), closed_loop(2, fixed(1, 1), n=4, seed=0)),
             "open loops",
         ),

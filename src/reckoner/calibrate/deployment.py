@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from reckoner.design import Design
 from reckoner.errors import DamagedError, InputError, UnknownNameError
 from reckoner.predict.efficiency import NAMES, PRIOR, Efficiency
-from reckoner.predict.plan import numbers_of, prepare
+from reckoner.predict.numbers import numbers_of
+from reckoner.predict.plan import prepare
 from reckoner.predict.prediction import Prediction, metrics_of
 
 Key: TypeAlias = tuple[str, ...]

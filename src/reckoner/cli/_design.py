@@ -22,7 +22,15 @@ NUMBERS = {
     "tp": ("--tp", None, "Devices that share each layer."),
     "pp": ("--pp", None, "Devices that share the stack of layers."),
     "ep": ("--ep", None, "Devices that share the experts."),
+    "dp": ("--dp", None, "Groups of tp devices that split the batch and share the experts."),
     "replicas": ("--replicas", None, "Copies of the whole."),
+    "prefill_replicas": ("--prefill-replicas", None, "Servers apart that read prompts for the replicas."),
+    "prefill_tp": ("--prefill-tp", None, "Devices of each of those; by default as the replicas."),
+    "kv_link_bytes_per_s": ("--kv-link", None, "Bytes/s at which a device ships caches, such as 50e9."),
+    "draft_tokens": ("--draft-tokens", None, "Speculation: tokens drafted for each verification."),
+    "acceptance": ("--acceptance", None, "Probability that a drafted token is accepted."),
+    "draft_share": ("--draft-share", None, "Time of drafting a token over a plain step's."),
+    "token_budget": ("--token-budget", None, "Tokens of a pass at most; longer prompts are read in chunks."),
     "requests_per_s": ("--rate", None, "Requests that arrive per second; by default each place is always filled."),
     "prefix_hit": ("--prefix-hit", None, "Share of the prompt found in the cache."),
 }
@@ -36,6 +44,9 @@ WORDS = {
 }
 
 
+WORKLOAD = ("prompt_tokens", "output_tokens", "requests_per_s", "prefix_hit")
+
+
 def design_options(*, lists: bool) -> Callable[[Command], Command]:
     """Add the options; with ``lists`` each takes values separated by commas."""
 
@@ -45,7 +56,8 @@ def design_options(*, lists: bool) -> Callable[[Command], Command]:
         for name, (flag, other, text) in reversed(NUMBERS.items()):
             flags = [flag] if other is None else [flag, other]
             command = click.option(*flags, name, type=str if lists else float, help=text)(command)
-        return command
+        text = "Small models that draft." if lists else "Small model that drafts on the same devices."
+        return click.option("--draft", help=text)(command)
 
     return add
 

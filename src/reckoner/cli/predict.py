@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reckoner.cli._design import NUMBERS, WORDS, console, design_options, given
+from reckoner.cli._design import NUMBERS, WORDS, WORKLOAD, console, design_options, given
 
 if TYPE_CHECKING:
+    from reckoner.design import Design
     from reckoner.predict.prediction import Prediction
 
 LABELS = {
@@ -46,19 +47,21 @@ def command(model: str, device: str, **options: Any) -> int:
         $ reckoner predict llama-3.1-8b -d h100 -b 32 --weights fp8
         $ reckoner predict config.json -d rtx-4090 --prompt 2048 --output 512 --explain
         $ reckoner predict llama-3.1-70b -d h100 --tp 4 --json
+        $ reckoner predict llama-3.1-70b -d h100 --tp 4 -b 64 --prefill-replicas 1 --replicas 2
+        $ reckoner predict llama-3.1-70b -d h100 --tp 4 --draft llama-3.2-1b --draft-tokens 4 --acceptance 0.7
     """  # noqa: D301 - click reads the backspace as "keep these lines"
     from reckoner.catalogue import find
     from reckoner.design import Design, Serving, Workload
     from reckoner.files import canonical_json
     from reckoner.predict.prediction import predict
 
-    tokens = ("prompt_tokens", "output_tokens", "requests_per_s", "prefix_hit")
-    serving = Serving(**given(options, [name for name in (*WORDS, *NUMBERS) if name not in tokens]))
-    design = Design(model=find.model(model), device=find.device(device), serving=serving)
+    serving = Serving(**given(options, [name for name in (*WORDS, *NUMBERS) if name not in WORKLOAD]))
+    draft = None if options["draft"] is None else find.model(options["draft"])
+    design = Design(model=find.model(model), device=find.device(device), serving=serving, draft=draft)
     rent = options["usd_per_hour"]
     if options["provider"] is not None:
         rent = find.rate(device, options["provider"]).usd_per_hour
-    found = predict(design, Workload(**given(options, tokens)), usd_per_hour=rent).require_fit()
+    found = predict(design, Workload(**given(options, WORKLOAD)), usd_per_hour=rent).require_fit()
     if options["plot"] is not None:
         from reckoner.report.png import to_png
         from reckoner.report.roofline_figure import roofline_chart
@@ -108,6 +111,8 @@ def _table(found: Prediction, level: float) -> None:
     if asked["overloaded"]:
         out.print("requests arrive faster than the full batch serves them; the queue grows without end")
     out.print(asked["why"], highlight=False)
+    if found.theory:
+        out.print(f"{' and '.join(found.theory)}: from theory, not from measurements; intervals are wider for it")
     evidence = asked["efficiency"]
     out.print(
         f"{evidence['source']}; {evidence['n']} of them share device and engine ({evidence['novelty']})",
@@ -123,8 +128,22 @@ def _title(found: Prediction) -> str:
         f"{design.model.title} on {design.device.title}{shared}\n"
         f"{design.weights_format.name} weights, {design.compute_dtype} products, {design.kv_format.name} cache, "
         f"{design.engine}{'' if s.engine else ' (assumed)'}, batch {float(s.batch):g}, "
-        f"{float(workload.prompt_tokens):g} tokens in, {float(workload.output_tokens):g} out"
+        f"{float(workload.prompt_tokens):g} tokens in, {float(workload.output_tokens):g} out{_gains(design)}"
     )
+
+
+def _gains(design: Design) -> str:
+    """Say what is served in other ways than plainly, on a line of its own."""
+    s = design.serving
+    said = []
+    if s.prefill_replicas:
+        said.append(f"{s.prefill_replicas:g} prefill : {s.replicas:g} decode servers")
+    if s.draft_tokens:
+        by = "" if design.draft is None else f" by {design.draft.title}"
+        said.append(f"{s.draft_tokens:g} tokens drafted{by}, {s.acceptance:g} accepted")
+    if s.token_budget:
+        said.append(f"passes of at most {s.token_budget:g} tokens")
+    return "".join(["\n", "; ".join(said)]) if said else ""
 
 
 def show_metric(value: float, unit: str) -> str:

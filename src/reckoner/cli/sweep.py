@@ -41,6 +41,7 @@ def command(models: str, device: str, **options: Any) -> int:
 
     \b
         $ reckoner sweep llama-3.1-8b -d h100,l40s --batch 1,8,64 --weights bf16,fp8 --csv
+        $ reckoner sweep llama-3.1-70b -d h100 --tp 8 -b 1,16,256 --draft-tokens 0,2,4 --acceptance 0.7
         $ reckoner sweep llama-3.1-70b -d h100 --tp 2,4,8 -b 1,16,64 --fits --minimise tpot_s --maximise requests_per_s
     """  # noqa: D301 - click reads the backspace as "keep these lines"
     from reckoner.catalogue import find
@@ -51,7 +52,7 @@ def command(models: str, device: str, **options: Any) -> int:
     devices = [find.device(name) for name in words(device)]
     named = [find.model(name) for name in words(models)]
     axes: dict[str, Any] = {"model": named, "device": devices}
-    axes |= {name: words(text) for name, text in given(options, WORDS).items()}
+    axes |= {name: words(text) for name, text in given(options, ("draft", *WORDS)).items()}
     axes |= {name: numbers(name, text) for name, text in given(options, NUMBERS).items()}
     table = sweep(Design(model=named[0], device=devices[0]), **axes)
     table = table.where(

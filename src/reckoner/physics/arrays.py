@@ -71,6 +71,15 @@ def ceil(value: Floats) -> Floats:
     return float(math.ceil(value)) if isinstance(value, float) and math.isfinite(value) else asfloats(np.ceil(value))
 
 
+def floor(value: Floats) -> Floats:
+    """Round down.
+
+    >>> floor(1.8)
+    1.0
+    """
+    return -ceil(-value)
+
+
 def exp(value: Floats) -> Floats:
     """Raise e to ``value``.
 

@@ -56,7 +56,9 @@ REACH_90 = NormalDist().inv_cdf(0.95)
 """Standard deviations from the middle to the edge of a 90 % interval."""
 
 _CERTAIN = np.zeros((len(NAMES), len(NAMES)))  # what is unsure was measured as a whole: Efficiency.sigma
-_ABSENT = frozenset({"disagg", "dp", "silicon"})  # features of deployments that a design does not describe
+_ABSENT = frozenset({"disagg", "silicon"})
+"""Features of rows that a design leaves out: who measured, and disaggregation, whose physics is told apart here
+(:mod:`reckoner.predict.pools`) where rows know no more than that it was there."""
 
 
 class Point(NamedTuple):
@@ -68,6 +70,7 @@ class Point(NamedTuple):
     ep: Floats
     prompt_tokens: Floats
     output_tokens: Floats
+    dp: Floats = 1.0
 
 
 class Factors(NamedTuple):
@@ -170,9 +173,13 @@ class Deployment:
 
 def features(p: Point) -> dict[str, Floats]:
     """Features of :func:`reckoner.predict.effects.features` that numbers move, by the same names and scales."""
+    split = where(p.dp > 1.0, 1.0, 0.0)
+    batch = log(p.batch) / 2.5
     return {
-        "batch": log(p.batch) / 2.5,
-        "devices": log(p.tp * p.pp) / 1.5,
+        "batch": batch,
+        "devices": log(p.tp * p.dp * p.pp) / 1.5,
+        "dp": split,
+        "dp*batch": split * batch,
         "tp": log(p.tp) / 1.5,
         "ep": where(p.ep > 1.0, 1.0, 0.0),
         "split": where(p.pp > 1.0, 1.0, 0.0),

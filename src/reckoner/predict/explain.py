@@ -11,7 +11,8 @@ from reckoner.design import Design, Num, Serving
 from reckoner.errors import InputError, MissingFigureError
 from reckoner.predict import plan as _plan
 from reckoner.predict.combine import ORDER, Parts
-from reckoner.predict.plan import numbers_of, prepare
+from reckoner.predict.numbers import numbers_of
+from reckoner.predict.plan import prepare
 from reckoner.predict.prediction import BOUNDS, Prediction, fits, shares_of
 from reckoner.predict.terms import HOP_S, LAYER_S
 from reckoner.predict.work import decode_work, prefill_work
@@ -60,7 +61,7 @@ def _terms(p: Prediction) -> Iterator[Term]:
     n = numbers_of(design, p.workload)
     prefix = n.prompt_tokens * n.prefix_hit
     context = n.prompt_tokens + 0.5 * n.output_tokens
-    step = decode_work(plan.shape, _plan.shared_batch(o.batch, n.pp), context)
+    step = decode_work(plan.shape, _plan.shared_batch(o.batch, n.pp), context, n.draft_tokens)
     own = prefill_work(plan.shape, 1.0, n.prompt_tokens - prefix, prefix)
 
     def term(name: str, symbol: str, value: Num, unit: str, formula: str, source: str) -> Term:
@@ -96,13 +97,17 @@ def _terms(p: Prediction) -> Iterator[Term]:
     yield from _pass("prefill", o.own, "t_p", "W / (η_w N β)", "F_p / (η_p N π)", "T")
     yield term("factor on gaps", "w_d", o.factors.tpot, "", "learned", learned)
     yield term("factor on the first token", "w_p", o.factors.ttft, "", "learned", learned)
+    if not design.serving.plain:
+        from reckoner.predict.explain_gains import gain_terms
+
+        yield from gain_terms(p)
     yield term("time per output token", "TPOT", p.tpot_s, "s", _tpot_formula(p), "predict.serving")
     yield term("time to first token", "TTFT", p.ttft_s, "s", _ttft_formula(p), "predict.serving")
     yield term("request", "E2E", p.e2e_s, "s", "TTFT + (n - 1) TPOT", "definition")
     yield term("requests", "X", p.requests_per_s, "req/s", "B replicas / E2E", "Little 1961, doi:10.1287/opre.9.3.383")
     yield term("output tokens", "X n", p.output_tokens_per_s, "tok/s", "X n", "definition")
     memory = p.memory
-    yield term("weights a device", "M_w", memory.weights + memory.flash, "B", "s_w P / (N pp)", "exact count")
+    yield term("weights a device", "M_w", memory.weights + memory.flash, "B", _weights_formula(p), "exact count")
     yield term(
         "cache a device", "M_kv", memory.kv, "B", "B k ⌈(prompt + n) / 16⌉ 16 copies / (N pp)",
         "Kwon et al. 2023, arXiv:2309.06180",
@@ -133,16 +138,29 @@ def _pass(what: str, parts: Parts, symbol: str, weights: str, compute: str, toke
         yield Term(name=name, symbol=sign, value=value, unit="s", formula=formula, source=source)
 
 
+def _weights_formula(p: Prediction) -> str:
+    split = "s_w (P_dense + P_experts / dp) / (N pp)" if np.any(p.design.serving.dp > 1.0) else "s_w P / (N pp)"
+    return split if p.design.draft is None else f"{split} + draft"
+
+
 def _tpot_formula(p: Prediction) -> str:
+    s = p.design.serving
+    gap = "w_d t_d / E_k" if np.any(s.draft_tokens) else "w_d t_d"
+    if np.any(s.prefill_replicas) or s.scheduler == "static":
+        return gap
     if np.any(p.workload.requests_per_s):
-        return "w_d t_d / (1 - λ t_p)"
-    return "w_d t_d" if p.design.serving.scheduler == "static" else "w_d (t_d + (1 - 1/B) t_p(B) / n)"
+        return f"{gap} / (1 - λ t_p)"
+    return f"{gap} + w_d (1 - 1/B) t_p(B) / n"
 
 
 def _ttft_formula(p: Prediction) -> str:
+    s = p.design.serving
+    if np.any(s.prefill_replicas):
+        wait = "M/D/1 queue of prefills" if np.any(p.workload.requests_per_s) else "wait: N / X - (n - 1) TPOT in all"
+        return f"w_p t_p + t_x + {wait}"
     if np.any(p.workload.requests_per_s):
         return "w_p t_p + t_d / 2 + M/D/1 queue of prefills"
-    if p.design.serving.scheduler == "static":
+    if s.scheduler == "static":
         return "w_p t_p(B)"
     return "w_p (t_p + t_d / 2 + queue of other prefills), B > 1"
 

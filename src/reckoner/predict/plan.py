@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Lock
-from typing import NamedTuple
 
-from reckoner.design import Design, Workload
+from reckoner.design import Design
 from reckoner.physics import energy
-from reckoner.physics.arrays import Floats, maximum, minimum, where
+from reckoner.physics.arrays import Floats, ceil, floor, maximum, minimum, where
 from reckoner.physics.kvcache import round_to_blocks
 from reckoner.physics.parallel import transfer_s
+from reckoner.physics.speculation import expected_tokens
 from reckoner.predict import deployment, quantities
 from reckoner.predict.combine import Parts, decode_parts, prefill_parts
-from reckoner.predict.deployment import Deployment, Factors, Point, features
+from reckoner.predict.deployment import Deployment, Factors, features
 from reckoner.predict.efficiency import Efficiency
+from reckoner.predict.numbers import Memory, Numbers, Outcome, Step, point_of
+from reckoner.predict.pools import Pools, pooled
 from reckoner.predict.serving import Times, closed_loop_times, open_loop_times, scaled, static_times
 from reckoner.predict.terms import ACTIVATION_BYTES, HOP_S, Limits, Terms, Work, terms
-from reckoner.predict.work import Shape, decode_work, kv_copies, prefill_work, sequence_bytes, shape_of
+from reckoner.predict.work import (
+    Shape,
+    decode_work,
+    kv_copies,
+    prefill_work,
+    read_weight_bytes,
+    sequence_bytes,
+    shape_of,
+)
 
 POWER_SHARE = quantities._POWER_SHARE
 """Unit of the learned effect on power."""
@@ -36,62 +46,6 @@ RUNTIME_BYTES = {"gpu": 0.8e9, "accelerator": 0.8e9}
 
 IDLE_SHARE = 0.1
 """Power at rest over the power limit, where the catalogue has no idle figure. Assumption: an H100's 70 W of 700 W."""
-
-
-class Numbers(NamedTuple):
-    """The numeric axes of a question: floats, or arrays that broadcast."""
-
-    batch: Floats
-    tp: Floats
-    pp: Floats
-    ep: Floats
-    replicas: Floats
-    prompt_tokens: Floats
-    output_tokens: Floats
-    requests_per_s: Floats
-    prefix_hit: Floats
-
-
-class Memory(NamedTuple):
-    """Bytes on each device; weights that a microcontroller keeps in flash stand apart."""
-
-    weights: Floats
-    kv: Floats
-    workspace: Floats
-    flash: Floats
-
-    @property
-    def total(self) -> Floats:
-        """All but flash."""
-        return self.weights + self.kv + self.workspace
-
-
-class Outcome(NamedTuple):
-    """All that is computed for a question: a decode step, one prompt's prefill, all the batch's prompts' prefills.
-
-    ``batch`` is what was asked for, or the mean number inside that an open loop leads to. ``least`` are the times at
-    the printed limits, which no deployment beats.
-    """
-
-    batch: Floats
-    step: Parts
-    own: Parts
-    whole: Parts
-    times: Times
-    least: Times
-    requests_per_s: Floats
-    memory: Memory
-    busy: Floats
-    j_per_token: Floats | None
-    factors: Factors
-
-
-def numbers_of(design: Design, workload: Workload) -> Numbers:
-    """Take the numeric axes out of a question."""
-    s, w = design.serving, workload
-    return Numbers(
-        s.batch, s.tp, s.pp, s.ep, s.replicas, w.prompt_tokens, w.output_tokens, w.requests_per_s, w.prefix_hit
-    )
 
 
 def shared_batch(batch: Floats, pp: Floats) -> Floats:
@@ -113,6 +67,8 @@ class Plan:
     tdp_w: float | None
     static: bool
     in_flash: bool
+    plain: bool
+    draft: Shape | None
     _deployment: Deployment | None = None
 
     @property
@@ -138,33 +94,41 @@ class Plan:
         given : Efficiency, optional
             In place of what was learned; quantities then follow from the terms alone.
         """
-        _, _, pp, _, replicas, prompt, output, arrivals, hit = numbers
-        x = features(point_of(numbers))
+        n, pp, output, arrivals = numbers, numbers.pp, numbers.output_tokens, numbers.requests_per_s
+        x = features(point_of(n))
         factors = self.factors(x, given)
         efficiency = factors.efficiency
-        limits = self._limits(numbers)
-        prefix = prompt * hit
-        own_terms = self._terms(prefill_work(self.shape, 1.0, prompt - prefix, prefix), limits, pp)
+        limits = self.limits(n)
+        passes: Floats = 1.0 if self.plain else self.passes(n)
+        own_terms = self.prefill_terms(n, limits, 1.0)
         own = prefill_parts(own_terms, factors.first)
-        batch, opened = numbers.batch, None
+        batch, opened, pools = n.batch, None, None
         active: Floats = 1.0  # share of time in which anything runs
+        transfer_s: Floats = 0.0
         if not (isinstance(arrivals, float) and arrivals == 0.0):
-            opened, inside = self._open_loop(numbers, factors, limits, own_terms)
-            batch, active = where(arrivals > 0.0, maximum(inside, 1.0), batch), minimum(inside, 1.0)
-        step_terms = self._step_terms(numbers, limits, batch)
-        step = decode_parts(step_terms, efficiency)
+            opened, inside = self._open_loop(n, factors, limits, own_terms)
+            batch = where(arrivals > 0.0, maximum(inside, 1.0), batch)
+            active = where(arrivals > 0.0, minimum(inside, 1.0), 1.0)
+        if self._apart(n):
+            split = n.prefill_replicas > 0.0
+            transfer_s = where(split, self.transfer_s(n), 0.0)
+            pools = self._pools(n, factors, limits, maximum(own.total_s * factors.ttft, _limit_s(own_terms)))
+            batch = where(split, maximum(pools.inside, 1.0), batch)
+            active = where(split, minimum(pools.inside, 1.0), active)
+        step = self.step(n, limits, batch, efficiency)
+        gap_s = step.parts.total_s / step.progress
         whole_terms, whole = own_terms, own
         alone = isinstance(batch, float) and batch == 1.0
         if not alone:
-            whole_terms = self._terms(prefill_work(self.shape, batch, prompt - prefix, prefix), limits, pp)
+            whole_terms = self.prefill_terms(n, limits, batch)
             whole = prefill_parts(whole_terms, factors.first)
         if self.static or alone:
-            seen = static_times(step.total_s, whole.total_s, output)
+            seen = static_times(gap_s, whole.total_s, output)
         else:
             # The launches of a prefill are shared with the decode step that it rides on.
             riding = whole if factors.first is efficiency else prefill_parts(whole_terms, efficiency)
             seen = closed_loop_times(
-                step.total_s,
+                gap_s,
                 own.total_s,
                 (whole.total_s - whole.layers_s) / pp,
                 (riding.total_s - riding.layers_s) / pp,
@@ -172,60 +136,171 @@ class Plan:
                 output,
                 factors.first.queue,
             )
-        least = static_times(_limit_s(step_terms), _limit_s(own_terms), output)
+            if not self.plain:  # each pass but the last carries a decode step as well, and a step yields several tokens
+                carried_s = step.parts.total_s - step.parts.weights_s - step.parts.layers_s
+                more_s = (passes - 1.0) * maximum(carried_s, 0.0) + 0.5 * (step.parts.total_s - gap_s)
+                seen = seen._replace(ttft_s=seen.ttft_s + where(batch > 1.0, more_s, 0.0))
+        least = static_times(step.limit_s / step.progress, _limit_s(own_terms), output)
         times = scaled(seen, factors.ttft, factors.tpot, least, output)
         rate = batch / times.e2e_s  # of one replica, Little's law
         if opened is not None:
-            rate = where((arrivals > 0.0) & (opened.e2e_s < math.inf), arrivals / replicas, rate)
+            rate = where((arrivals > 0.0) & (opened.e2e_s < math.inf), arrivals / n.replicas, rate)
             times = Times(*(where(arrivals > 0.0, a, b) for a, b in zip(opened, times, strict=True)))
         # What the printed limits would take for a request, times the requests.
-        busy = minimum(rate / batch * (_limit_s(whole_terms) / pp + output * _limit_s(step_terms)), 1.0)
-        requests_per_s = rate * replicas
+        steps = output / step.progress
+        if pools is None:
+            busy = minimum(rate / batch * (_limit_s(whole_terms) / pp + steps * step.limit_s), 1.0)
+        else:
+            rate = where(split, pools.requests_per_s, rate)
+            times = Times(*(where(split, a, b) for a, b in zip(pools.times, times, strict=True)))
+            reading = where(split, batch * _limit_s(own_terms) * n.prefill_ranks, _limit_s(whole_terms) * n.tp * n.dp)
+            work_s = reading / pp + n.tp * n.dp * steps * step.limit_s  # summed over devices
+            busy = minimum(rate / batch * work_s * pp * n.replicas / n.devices, 1.0)
+        requests_per_s = rate * n.replicas
         j_per_token = None
         if self.tdp_w is not None:
             if factors.energy is not None:
-                nominal_w = POWER_SHARE * self.tdp_w * factors.energy * self.deployment.power(x, step_terms)
+                nominal_w = POWER_SHARE * self.tdp_w * factors.energy * self.deployment.power(x, step.terms)
                 each_w = self.idle_w + maximum(nominal_w - self.idle_w, 0.0) * active
             else:
                 each_w = energy.power_w(self.idle_w, self.tdp_w, busy)
-            devices = numbers.tp * pp * replicas
-            j_per_token = energy.joules_per_token(each_w * devices, requests_per_s * output)
+            j_per_token = energy.joules_per_token(each_w * n.devices, requests_per_s * output)
+        memory = self.memory(n)
         return Outcome(
-            batch, step, own, whole, times, least, requests_per_s, self.memory(numbers), busy, j_per_token, factors
-        )
+            batch, step.parts, own, whole, times, least, requests_per_s, memory, busy, j_per_token, factors,
+            step.progress, passes, transfer_s,
+        )  # fmt: skip
 
     def memory(self, numbers: Numbers) -> Memory:
-        """Bytes on each device that the design cannot do without."""
-        batch, tp, pp, _, _, prompt, output, _, _ = numbers
-        shape, split = self.shape, tp * pp
-        sequence = sequence_bytes(shape, round_to_blocks(prompt + output))
-        tokens = maximum(minimum(batch * prompt, CHUNK_TOKENS), batch)
-        weights = shape.weight_bytes / split
+        """Bytes on each device that the design cannot do without; of the fuller one where prompts are read apart."""
+        n = numbers
+        decode = self._memory(n, n.tp, n.dp, n.batch, n.prompt_tokens + n.output_tokens)
+        if not self._apart(n):
+            return decode
+        prefill = self._memory(n, n.prefill_ranks / n.dp, n.dp, 1.0, n.prompt_tokens)
+        fuller = (n.prefill_replicas > 0.0) & (prefill.total > decode.total)
+        return Memory(*(where(fuller, a, b) for a, b in zip(prefill, decode, strict=True)))
+
+    def _memory(self, n: Numbers, tp: Floats, dp: Floats, batch: Floats, tokens: Floats) -> Memory:
+        shape, split = self.shape, tp * n.pp
+        sequence = sequence_bytes(shape, round_to_blocks(tokens))
+        passed: Floats = CHUNK_TOKENS
+        weights, kv = shape.weight_bytes / split, batch * sequence * kv_copies(shape.kv_heads, tp) / split
+        if not self.plain:
+            passed = where(n.token_budget > 0.0, n.token_budget, CHUNK_TOKENS)
+            weights = weights - shape.expert_bytes / split * (1.0 - 1.0 / dp)
+            kv = kv * maximum(1.0 / dp, 1.0 / batch)  # a sequence lies whole in one group
+            if self.draft is not None:
+                there = where(n.draft_tokens > 0.0, 1.0, 0.0)
+                draft = self.draft.weight_bytes / split
+                held = sequence_bytes(self.draft, round_to_blocks(tokens)) * kv_copies(self.draft.kv_heads, tp)
+                weights, kv = weights + there * draft, kv + there * batch * held / (split * dp)
+        at_once = maximum(minimum(batch * n.prompt_tokens, passed), batch)
         return Memory(
             0.0 * weights if self.in_flash else weights,
-            batch * sequence * kv_copies(shape.kv_heads, tp) / split,
-            self.runtime_bytes + ACTIVATION_COPIES * ACTIVATION_BYTES * shape.hidden * tokens / tp,
+            kv,
+            self.runtime_bytes + ACTIVATION_COPIES * ACTIVATION_BYTES * shape.hidden * at_once / tp,
             weights if self.in_flash else 0.0 * weights,
         )
 
-    def _step_terms(self, numbers: Numbers, limits: Limits, batch: Floats) -> Terms:
-        context = numbers.prompt_tokens + 0.5 * numbers.output_tokens
-        return self._terms(decode_work(self.shape, shared_batch(batch, numbers.pp), context), limits, numbers.pp)
+    def passes(self, n: Numbers) -> Floats:
+        """Passes in which a prompt is read: decode steps that run meanwhile take their tokens out of the budget."""
+        held = where(n.prefill_replicas > 0.0, 0.0, n.batch * (1.0 + n.draft_tokens)) if not self.static else 0.0
+        room = where(n.token_budget > 0.0, maximum(n.token_budget - held, 1.0), math.inf)
+        return maximum(ceil(n.prompt_tokens * (1.0 - n.prefix_hit) / room), 1.0)
 
-    def _open_loop(self, numbers: Numbers, factors: Factors, limits: Limits, own_terms: Terms) -> tuple[Times, Floats]:
+    def prefill_terms(self, n: Numbers, limits: Limits, prompts: Floats, *, apart: bool = False) -> Terms:
+        """Terms of reading one prompt, or all of a batch's; ``apart``: of several on a server that reads only."""
+        prefix = n.prompt_tokens * n.prefix_hit
+        new = n.prompt_tokens - prefix
+        if self.plain:
+            return self._terms(prefill_work(self.shape, prompts, new, prefix), limits, n.pp)
+        one = apart or (isinstance(prompts, float) and prompts == 1.0)
+        passes = self.passes(n)
+        if one and self._apart(n):
+            ranks = where(n.prefill_replicas > 0.0, n.prefill_ranks, n.tp * n.dp)
+            own = where(n.prefill_tp > 0.0, ranks, n.tp)
+            limits = limits._replace(sharers=ranks, tp=own, ep=minimum(n.ep, ranks))
+        if self.static and not one:
+            passes = where(n.token_budget > 0.0, maximum(ceil(prompts * new / maximum(n.token_budget, 1.0)), 1.0), 1.0)
+        work = prefill_work(self.shape, prompts, new, prefix, passes)
+        if not one and not self.static:  # passes ride on decode steps, which read the weights anyway
+            work = work._replace(weight_bytes=read_weight_bytes(self.shape, prompts * new))
+        return self._terms(self._copied(work, n), limits, n.pp)
+
+    def step(self, n: Numbers, limits: Limits, batch: Floats, efficiency: Efficiency) -> Step:
+        """One decode step of ``batch`` sequences, with what it drafts."""
+        context, each = n.prompt_tokens + 0.5 * n.output_tokens, shared_batch(batch, n.pp)
+        work = decode_work(self.shape, each, context)
+        if self.plain:
+            found = self._terms(work, limits, n.pp)
+            return Step(decode_parts(found, efficiency), _limit_s(found), found, 1.0)
+        found = self._terms(self._copied(work, n), limits, n.pp)
+        plain = decode_parts(found, efficiency)
+        k = n.draft_tokens
+        if isinstance(k, float) and k == 0.0:
+            return Step(plain, _limit_s(found), found, 1.0)
+        verify = self._terms(self._copied(decode_work(self.shape, each, context, k), n), limits, n.pp)
+        if self.draft is not None:
+            small = self._terms(decode_work(self.draft, each, context), limits, n.pp)
+            drafting, draft_limit_s, share = decode_parts(small, efficiency), _limit_s(small), k
+        else:
+            drafting, draft_limit_s, share = plain, _limit_s(found), k * n.draft_share
+        parts = Parts(*(a + share * b for a, b in zip(decode_parts(verify, efficiency), drafting, strict=True)))
+        limit_s = _limit_s(verify) + share * draft_limit_s
+        return Step(parts, limit_s, verify, expected_tokens(n.acceptance, k))
+
+    def transfer_s(self, n: Numbers) -> Floats:
+        """Time in which the cache of a prompt travels; each rank ships its part over its own link."""
+        links = minimum(n.prefill_ranks, n.tp * n.dp) * n.pp
+        return transfer_s(sequence_bytes(self.shape, n.prompt_tokens) / links, n.kv_link_bytes_per_s, HOP_S)
+
+    def _apart(self, n: Numbers) -> bool:
+        """Whether any of the designs reads prompts on servers of their own."""
+        return not (self.plain or (isinstance(n.prefill_replicas, float) and n.prefill_replicas == 0.0))
+
+    def _pools(self, n: Numbers, factors: Factors, limits: Limits, own_s: Floats) -> Pools:
+        servers = where(n.prefill_replicas > 0.0, n.prefill_replicas, 1.0) / n.replicas
+        shipped_s = self.transfer_s(n)
+        busy_s = maximum(minimum(self.reading_s(n, factors, limits), own_s), shipped_s)
+        gap_s = self._gap_s(n, factors, limits)
+        arrivals = n.requests_per_s / n.replicas
+        return pooled(gap_s, own_s, busy_s, shipped_s, servers, n.batch, n.output_tokens, arrivals)
+
+    def reading_s(self, n: Numbers, factors: Factors, limits: Limits) -> Floats:
+        """What a prompt costs a busy prefill server, which fills each pass with whole prompts."""
+        room = where(n.token_budget > 0.0, n.token_budget, CHUNK_TOKENS) * where(n.prefill_tp > 0.0, 1.0, n.dp)
+        several = maximum(floor(room / (n.prompt_tokens * (1.0 - n.prefix_hit))), 1.0)
+        reading = self.prefill_terms(n, limits, several, apart=True)
+        seconds = maximum(prefill_parts(reading, factors.efficiency).total_s * factors.tpot, _limit_s(reading))
+        return seconds / several / n.pp
+
+    def _gap_s(self, n: Numbers, factors: Factors, limits: Limits) -> Callable[[Floats], Floats]:
+        """Time of an output token by batch, without what prompts add."""
+
+        def gap_s(batch: Floats) -> Floats:
+            step = self.step(n, limits, batch, factors.efficiency)
+            return maximum(step.parts.total_s * factors.tpot, step.limit_s) / step.progress
+
+        return gap_s
+
+    def _copied(self, work: Work, n: Numbers) -> Work:
+        """Work of a pass where each data-parallel group reads its own copy of all but the routed experts."""
+        copies = (n.dp - 1.0) * (self.shape.weight_bytes - self.shape.expert_bytes)
+        return work._replace(weight_bytes=work.weight_bytes + copies * work.n_layers / self.shape.n_layers)
+
+    def _open_loop(self, n: Numbers, factors: Factors, limits: Limits, own_terms: Terms) -> tuple[Times, Floats]:
         """Times under random arrivals, and the mean number inside."""
-
-        def step_s(batch: Floats) -> Floats:
-            return decode_parts(self._step_terms(numbers, limits, batch), factors.efficiency).total_s * factors.tpot
-
-        arrivals = numbers.requests_per_s / numbers.replicas
+        arrivals = n.requests_per_s / n.replicas
         riding = prefill_parts(own_terms, factors.efficiency)
-        work_s = (riding.total_s - riding.layers_s) / numbers.pp * factors.tpot
+        work_s = (riding.total_s - riding.layers_s) / n.pp * factors.tpot
         own_s = prefill_parts(own_terms, factors.first).total_s * factors.ttft
-        return open_loop_times(step_s, own_s, work_s, arrivals, numbers.batch, numbers.output_tokens)
+        return open_loop_times(self._gap_s(n, factors, limits), own_s, work_s, arrivals, n.batch, n.output_tokens)
 
-    def _limits(self, numbers: Numbers) -> Limits:
-        sharers = tp = numbers.tp
+    def limits(self, numbers: Numbers) -> Limits:
+        """Printed limits of the devices that share a decode server's pass."""
+        tp = numbers.tp
+        sharers = tp * numbers.dp
         return Limits(self.bandwidth_bytes_per_s, self.peak_flop_per_s, self.link_bytes_per_s, sharers, tp, numbers.ep)
 
     def _terms(self, work: Work, limits: Limits, pp: Floats) -> Terms:
@@ -253,11 +328,13 @@ def prepare(design: Design) -> Plan:
     kept = _PLANS.get(id(design))
     if kept is not None and kept.design is design:  # a plan holds its design, so its id is not given away
         return kept
-    device, serving = design.device, design.serving
-    several = not (isinstance(serving.tp * serving.pp, float) and serving.tp * serving.pp == 1.0)
+    device, serving, draft = design.device, design.serving, design.draft
+    sizes = design.weights_format.bytes_per_element, design.kv_format.bytes_per_element
+    ranks = maximum(serving.tp * serving.dp, serving.prefill_tp) * serving.pp
+    several = not (isinstance(ranks, float) and ranks == 1.0)
     plan = Plan(
         design=design,
-        shape=shape_of(design.model, design.weights_format.bytes_per_element, design.kv_format.bytes_per_element),
+        shape=shape_of(design.model, *sizes),
         bandwidth_bytes_per_s=device.bandwidth_bytes_per_s,
         peak_flop_per_s=design.peak_flop_per_s,
         link_bytes_per_s=device.figure("link_bytes_per_s") if several else float("inf"),
@@ -266,6 +343,8 @@ def prepare(design: Design) -> Plan:
         tdp_w=device.tdp_w,
         static=serving.scheduler == "static",
         in_flash=device.tier == "tinyml" and device.flash_bytes is not None,
+        plain=serving.plain,
+        draft=None if draft is None else shape_of(draft, *sizes),
     )
     with _LOCK:
         if len(_PLANS) >= _KEPT:
@@ -277,12 +356,6 @@ def prepare(design: Design) -> Plan:
 _KEPT = 256
 _PLANS: dict[int, Plan] = {}
 _LOCK = Lock()  # of writers; a reader checks that the plan it found is of its own design
-
-
-def point_of(numbers: Numbers) -> Point:
-    """Numbers that learned slopes act on."""
-    n = numbers
-    return Point(n.batch, n.tp, n.pp, n.ep, n.prompt_tokens, n.output_tokens)
 
 
 def _limit_s(terms_: Terms) -> Floats:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reckoner.design import Design, Num, Workload
+from reckoner.design import SERVING_NUMBERS, Design, Num, Workload
 from reckoner.errors import DoesNotFitError, InputError, UnknownNameError
 from reckoner.physics.arrays import Floats, exp, log, maximum, minimum, sqrt, where
 from reckoner.predict.deployment import REACH_90
 from reckoner.predict.efficiency import NAMES, Efficiency
-from reckoner.predict.plan import Memory, Numbers, Outcome, numbers_of, prepare
+from reckoner.predict.numbers import Memory, Numbers, Outcome, numbers_of
+from reckoner.predict.plan import prepare
+from reckoner.predict.theory import gains, variance
 from reckoner.units import show
 
 if TYPE_CHECKING:
@@ -117,6 +119,24 @@ class Prediction:
         return self.e2e_s == math.inf
 
     @property
+    def itl_max_s(self) -> Num:
+        """Longest gap between tokens: a decode step that carries a prompt, or as much of one as the budget lets in."""
+        o = self.outcome
+        own_s = (o.own.total_s - o.own.layers_s) / o.passes
+        apart = (self.design.serving.prefill_replicas > 0.0) | (o.batch <= 1.0)
+        if self.design.serving.scheduler == "static":
+            own_s = 0.0 * own_s
+        return o.factors.tpot * (o.step.total_s + where(apart, 0.0, own_s))
+
+    @property
+    def theory(self) -> tuple[str, ...]:
+        """Gains in use that rest on theory alone; intervals are wider for them."""
+        if self.design.serving.plain:
+            return ()
+        found = gains(numbers_of(self.design, self.workload))
+        return tuple(name for name, used in found.items() if np.any(used))
+
+    @property
     def headroom_bytes(self) -> Num:
         """Memory left on each device; negative where the design does not fit."""
         return self.design.device.memory_bytes - self.memory_bytes
@@ -165,12 +185,17 @@ class Prediction:
         """Log standard deviation of a metric.
 
         Learned: from the errors on measurements that were held out while fitting. With a given efficiency: from its
-        covariance, by the delta method, and its own remainder.
+        covariance, by the delta method, and its own remainder. Either is wider where gains rest on theory alone
+        (:mod:`reckoner.predict.theory`).
         """
         if metric == "memory_bytes":
             return MEMORY_SIGMA
+        unproven: Floats = 0.0
+        if not self.design.serving.plain:
+            unproven = variance(numbers_of(self.design, self.workload), QUANTITY[metric])
         if self.given is None:
-            return prepare(self.design).deployment.half_width[QUANTITY[metric]] / REACH_90
+            learned = prepare(self.design).deployment.half_width[QUANTITY[metric]] / REACH_90
+            return sqrt(learned**2 + unproven)
         if metric == "usd_per_m_output_tokens":
             return self.sigma("output_tokens_per_s")  # its inverse; the rate is taken as certain
         base = log(self._metric(metric))
@@ -180,12 +205,12 @@ class Prediction:
             nudged = replace(self.given, **{name: getattr(self.given, name) * (1.0 + _STEP)})
             moved = metrics_of(plan.outcome(numbers, nudged), numbers)
             slopes.append((log(moved[metric]) - base) / _STEP)
-        variance: Floats = self.given.sigma**2 + (POWER_SIGMA**2 if metric == "j_per_token" else 0.0)
+        spread: Floats = self.given.sigma**2 + unproven + (POWER_SIGMA**2 if metric == "j_per_token" else 0.0)
         covariance = self.given.covariance
         for i, row in enumerate(slopes):
             for j, column in enumerate(slopes):
-                variance = variance + float(covariance[i, j]) * row * column
-        return sqrt(maximum(variance, 0.0))
+                spread = spread + float(covariance[i, j]) * row * column
+        return sqrt(maximum(spread, 0.0))
 
     def explain(self) -> tuple[Term, ...]:
         """Return every term behind the numbers: name, symbol, value, unit, formula, source."""
@@ -254,7 +279,8 @@ class Prediction:
                 "tp": s.tp,
                 "pp": s.pp,
                 "ep": s.ep,
-                "replicas": s.replicas,
+                **{name: getattr(s, name) for name in SERVING_NUMBERS if name not in ("batch", "tp", "pp", "ep")},
+                "draft": None if self.design.draft is None else self.design.draft.name,
                 "engine": self.design.engine,
                 "engine_assumed": not s.engine,
                 "engine_version": s.engine_version,
@@ -274,6 +300,9 @@ class Prediction:
             "fits": self.fits,
             "overloaded": self.overloaded,
             "headroom_bytes": self.headroom_bytes,
+            "itl_max_s": self.itl_max_s,
+            "devices": self.design.n_devices,
+            "theory": list(self.theory),
             "efficiency": {"source": self.efficiency.source, "n": self.efficiency.n, "novelty": self.novelty},
         }
 
@@ -386,11 +415,11 @@ def fits(design: Design, memory: Memory) -> bool | NDArray[np.bool_]:
 
 def shares_of(outcome: Outcome, output_tokens: Num) -> tuple[Floats, Floats, Floats, Floats]:
     """Seconds of a request that each of :data:`BOUNDS` takes: its own prefill and its decode steps."""
-    own, step, steps = outcome.own, outcome.step, output_tokens - 1.0
+    own, step, steps = outcome.own, outcome.step, (output_tokens - 1.0) / outcome.progress
     return (
         own.weights_s + own.kv_s + steps * (step.weights_s + step.kv_s),
         own.compute_s + steps * step.compute_s,
-        own.link_s + steps * step.link_s,
+        own.link_s + outcome.transfer_s + steps * step.link_s,
         own.layers_s + steps * step.layers_s,
     )
 

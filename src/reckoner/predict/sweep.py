@@ -19,15 +19,16 @@ from numpy.typing import NDArray
 from reckoner.catalogue import find
 from reckoner.catalogue.device import Device
 from reckoner.catalogue.model import Model
-from reckoner.design import Design, Workload
+from reckoner.design import SERVING_NUMBERS, Design, Workload
 from reckoner.errors import InputError, MissingExtraError, UnknownNameError
 from reckoner.predict.efficiency import Efficiency
-from reckoner.predict.plan import Numbers, Plan, numbers_of, prepare
+from reckoner.predict.numbers import Numbers, numbers_of
+from reckoner.predict.plan import Plan, prepare
 from reckoner.predict.prediction import fits, metrics_of
 
-NOUNS = ("model", "device", "weights", "kv", "compute", "engine", "engine_version", "scheduler")
-SERVING_NUMBERS = ("batch", "tp", "pp", "ep", "replicas")
+NOUNS = ("model", "device", "draft", "weights", "kv", "compute", "engine", "engine_version", "scheduler")
 WORKLOAD_NUMBERS = ("prompt_tokens", "output_tokens", "requests_per_s", "prefix_hit")
+_COLUMN = {"requests_per_s": "arrivals_per_s"}  # what arrives, apart from what is served
 _PIECE = 1 << 16  # designs a piece: fastest of 2^12 ... 2^18 on a server core (benchmarks/bench_predict.py)
 _KEPT_BY_ALLOCATOR = 1 << 21  # 16 MiB of float64, above any temporary and below glibc's largest threshold of 32 MiB
 _COMPARED = 2048  # rows sorted into a Pareto front at once
@@ -190,8 +191,9 @@ def sweep(
     efficiency : Efficiency, optional
         One for every design; by default each combination of names gets its own.
     **axes : sequence
-        Values by axis. Names: model, device (nouns or their names), weights, kv, compute, engine, engine_version,
-        scheduler. Numbers: batch, tp, pp, ep, replicas, prompt_tokens, output_tokens, requests_per_s, prefix_hit.
+        Values by axis. Names: model, device, draft (nouns or their names), weights, kv, compute, engine,
+        engine_version, scheduler. Numbers: those of :class:`~reckoner.design.Serving` and
+        :class:`~reckoner.design.Workload`; the column of ``requests_per_s`` is ``arrivals_per_s``.
 
     Returns
     -------
@@ -236,7 +238,7 @@ def sweep(
     turn = [looped.index(name) for name in resolved]  # back to the caller's order of axes
     sizes = [len(resolved[name]) for name in looped]
     metrics = {name: grid.reshape(sizes).transpose(turn).reshape(-1) for name, grid in grids.items()}
-    return Sweep(axes=resolved, metrics=metrics)
+    return Sweep(axes={_COLUMN.get(name, name): values for name, values in resolved.items()}, metrics=metrics)
 
 
 def front(costs: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -316,9 +318,9 @@ def _open_shape(place: int, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _vary(design: Design, nouns: Mapping[str, Any], served: Mapping[str, Any]) -> Design:
-    model, device = nouns.get("model", design.model), nouns.get("device", design.device)
-    words = {name: value for name, value in nouns.items() if name not in ("model", "device")}
-    return Design(model=model, device=device, serving=replace(design.serving, **words, **served))
+    made = {name: nouns.get(name, getattr(design, name)) for name in ("model", "device", "draft")}
+    words = {name: value for name, value in nouns.items() if name not in made}
+    return Design(**made, serving=replace(design.serving, **words, **served))
 
 
 def _axis(name: str, values: Any) -> Sequence[Any] | NDArray[np.float64]:
@@ -335,7 +337,7 @@ def _axis(name: str, values: Any) -> Sequence[Any] | NDArray[np.float64]:
     items = [values] if isinstance(values, (str, Model, Device)) else list(values)
     if not items:
         raise InputError(f"axis {name} is empty; give at least one value")
-    if name == "model":
+    if name in ("model", "draft"):
         return [find.model(item) if isinstance(item, str) else item for item in items]
     if name == "device":
         return [find.device(item) if isinstance(item, str) else item for item in items]

@@ -118,8 +118,10 @@ def read_weight_bytes(shape: Shape, tokens: Floats) -> Floats:
     return shape.weight_bytes - shape.expert_bytes * idle
 
 
-def decode_work(shape: Shape, batch: Floats, context: Floats) -> Work:
+def decode_work(shape: Shape, batch: Floats, context: Floats, drafted: Floats = 0.0) -> Work:
     """Work of one decode step of ``batch`` sequences, each with ``context`` tokens behind it.
+
+    With ``drafted`` tokens the step verifies them besides the next one; it reads the cache once for all of them.
 
     Returns
     -------
@@ -133,26 +135,43 @@ def decode_work(shape: Shape, batch: Floats, context: Floats) -> Work:
         kv = kv + shape.windowed_kv_bytes_per_token * near
         pairs = pairs + shape.windowed_pair_flops * near
     kv_bytes = batch * (kv + 2.0 * shape.state_bytes)
-    flops = batch * (2.0 * shape.active_params + pairs)
-    return Work(read_weight_bytes(shape, batch), kv_bytes, flops, shape.n_layers, batch, shape.hidden)
+    tokens = batch * (1.0 + drafted)
+    flops = tokens * (2.0 * shape.active_params + pairs)
+    return Work(read_weight_bytes(shape, tokens), kv_bytes, flops, shape.n_layers, tokens, shape.hidden)
 
 
-def prefill_work(shape: Shape, prompts: Floats, tokens: Floats, prefix: Floats = 0.0) -> Work:
-    """Work of one pass over ``prompts`` prompts of ``tokens`` new tokens each, after ``prefix`` cached ones.
+def prefill_work(
+    shape: Shape, prompts: Floats, tokens: Floats, prefix: Floats = 0.0, passes: Floats | None = None
+) -> Work:
+    """Work of reading ``prompts`` prompts of ``tokens`` new tokens each, after ``prefix`` cached ones.
+
+    In several ``passes`` each one reads the weights anew, and what the earlier ones left in the cache; layers are then
+    those of all passes, tokens those of one.
 
     Returns
     -------
     Work
         Shapes broadcast.
+
+    References
+    ----------
+    .. [1] A. Agrawal et al., "Sarathi-Serve", OSDI 2024, sec. 4.3 (the overhead of chunks). arXiv:2403.02310
     """
     pairs = shape.prefill_pair_flops * attended_pairs(tokens, prefix)
-    cached = shape.kv_bytes_per_token * prefix
     total = prompts * tokens
+    times: Floats = 1.0
+    behind = prefix  # tokens in the cache before a pass, on average
+    if passes is not None:
+        times, behind = passes, prefix + tokens * (0.5 - 0.5 / passes)
+    cached = shape.kv_bytes_per_token * behind
     if shape.window is not None:
         pairs = pairs + shape.windowed_pair_flops * attended_pairs(tokens, prefix, shape.window)
-        cached = cached + shape.windowed_kv_bytes_per_token * kept_tokens(prefix, shape.window)
+        cached = cached + shape.windowed_kv_bytes_per_token * kept_tokens(behind, shape.window)
     flops = 2.0 * shape.active_params * total + prompts * pairs
-    return Work(read_weight_bytes(shape, total), prompts * cached, flops, shape.n_layers, total, shape.hidden)
+    if passes is None:
+        return Work(read_weight_bytes(shape, total), prompts * cached, flops, shape.n_layers, total, shape.hidden)
+    weights = times * read_weight_bytes(shape, total / times)
+    return Work(weights, times * prompts * cached, flops, times * shape.n_layers, total / times, shape.hidden)
 
 
 def sequence_bytes(shape: Shape, tokens: Floats) -> Floats:

@@ -6,7 +6,8 @@ import numpy as np
 
 from reckoner.errors import InputError
 from reckoner.physics import roofline
-from reckoner.predict.plan import Numbers, numbers_of, prepare, shared_batch
+from reckoner.predict.numbers import Numbers, numbers_of
+from reckoner.predict.plan import prepare, shared_batch
 from reckoner.predict.prediction import Prediction
 from reckoner.predict.terms import Work
 from reckoner.predict.work import decode_work, prefill_work

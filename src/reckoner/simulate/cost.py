@@ -130,6 +130,9 @@ def step_cost(
     tp, ep = _scalar("tp", serving.tp), _scalar("ep", serving.ep)
     if _scalar("pp", serving.pp) != 1.0:
         raise InputError(f"pp is {serving.pp:g}; the simulator shares layers by tp only, so set pp to 1 and raise tp")
+    for name, plain, remedy in _ELSEWHERE:
+        if _scalar(name, getattr(serving, name)) != plain:
+            raise InputError(f"{name} is {getattr(serving, name):g}; leave it at {plain:g} and {remedy}")
     asked = workload if workload is not None else Workload()
     shape = plan.shape
     limits = Limits(
@@ -191,6 +194,14 @@ def step_cost(
     least = limit_cost(design, max_seqs=max_seqs, tokens=tokens)
     return StepCost(**{name: np.maximum(getattr(found, name), getattr(least, name)) for name in StepCost.__slots__})
 
+
+_ELSEWHERE = (
+    ("dp", 1.0, "raise ep and tp, the simulator knows no groups of ranks"),
+    ("prefill_replicas", 0.0, "simulate both pools with reckoner.simulate.disaggregated"),
+    ("draft_tokens", 0.0, "let the server draft with reckoner.simulate.speculative"),
+    ("token_budget", 0.0, "give the scheduler its token_budget"),
+)
+"""What the simulator takes otherwise than in a design's serving."""
 
 TYPICAL_BATCH = 32.0
 """Batch at which learned efficiencies of attention and prefills are read. Assumption: the middle of 1 and 1024."""
