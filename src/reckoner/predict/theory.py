@@ -11,7 +11,7 @@ SIGMA: dict[str, dict[str, float]] = {
     "chunked prefill": {"ttft": 0.3, "tpot": 0.1, "rate": 0.1, "energy": 0.1},
 }
 """Log standard deviations added, by gain and quantity. Disaggregation: makes intervals hold nine in ten of 159 public
-runs that state all their servers (validation/silicon.csv.gz; median error 21 % of TPOT, 83 % of TTFT; 2026-11-21): near
+runs that state all their servers (validation/silicon.csv.gz; median error 20 % of TPOT, 83 % of TTFT; 2026-11-21): near
 saturation of the prefill servers a small misjudgement of their speed is a long wait. The others: assumptions."""
 
 
