@@ -156,3 +156,15 @@ def test_every_feature_that_a_slope_uses_is_known():
     numbers = set(deployment.features(Point(1.0, 1.0, 1.0, 1.0, 1.0, 1.0))) | {"compute"}
     settled = set(deployment._settled(Design(model=LLAMA, device=H100)))
     assert named <= numbers | settled | deployment._ABSENT
+
+
+@pytest.mark.usefixtures("random_effects")
+def test_features_settled_ahead_change_no_factor():
+    design = Design(model=LLAMA, device=H100, serving=Serving(batch=16, tp=2))
+    plan, point = prepare(design), point_of(numbers_of(design, Workload()))
+    ahead = plan.deployment.at(deployment.served_features(point)).factors(deployment.load_features(point))
+    whole = plan.deployment.factors(deployment.features(point))
+    assert ahead[2:] == pytest.approx(whole[2:])
+    for name in ("mbu", "mbu_kv", "mfu", "mfu_decode", "layer", "layer_prefill", "link", "queue"):
+        assert getattr(ahead.efficiency, name) == pytest.approx(getattr(whole.efficiency, name)), name
+        assert getattr(ahead.first, name) == pytest.approx(getattr(whole.first, name)), name

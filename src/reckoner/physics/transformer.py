@@ -71,11 +71,12 @@ def attended_pairs(
     >>> attended_pairs(4), attended_pairs(4, 0, 2), attended_pairs(4, causal=False)
     (10.0, 7.0, 16.0)
     """
-    S, p, w = asfloats(tokens), asfloats(prefix), asfloats(window)
+    S, p = asfloats(tokens), asfloats(prefix)
     if not causal:
         return S * (p + S)
-    if isinstance(w, float) and w == math.inf:
+    if window is math.inf:  # the default, and by far the commonest
         return S * p + S * (S + 1.0) / 2.0
+    w = asfloats(window)
     return _visible(p + S, w) - _visible(p, w)
 
 

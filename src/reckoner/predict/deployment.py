@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from statistics import NormalDist
@@ -108,6 +108,8 @@ class Deployment:
         Measurements that share device and engine.
     source : str
         What was learned from, and when.
+    fixed : mapping of str to float
+        Factors of the effects that no feature moves any more (:meth:`at`).
     """
 
     constants: Mapping[str, float]
@@ -118,10 +120,21 @@ class Deployment:
     novelty: str
     n: int
     source: str
+    fixed: Mapping[str, float] = field(default_factory=dict)
+
+    def at(self, x: Mapping[str, float]) -> Deployment:
+        """Return the same with slopes on these features settled, so that what is asked often is looked up once."""
+        constants, slopes = dict(self.constants), {}
+        for effect, moving in self.slopes.items():
+            constants[effect] += sum(slope * x[name] for name, slope in moving if name in x)
+            slopes[effect] = tuple(each for each in moving if each[0] not in x)
+        fixed = {effect: math.exp(constants[effect]) for effect, moving in slopes.items() if not moving}
+        return replace(self, constants=constants, slopes=slopes, fixed=fixed)
 
     def factors(self, x: Mapping[str, Floats]) -> Factors:
         """Return efficiencies and factors at :func:`features` of a point (or of a grid)."""
-        gaps = [self._factor(effect, x) for effect in PASSES]
+        fixed = self.fixed
+        gaps = [fixed[effect] if effect in fixed else self._factor(effect, x) for effect in PASSES]
         first = [factor * change for factor, change in zip(gaps, self.first, strict=True)]
         shared = self._factor("whole", x)
         return Factors(
@@ -173,6 +186,11 @@ class Deployment:
 
 def features(p: Point) -> dict[str, Floats]:
     """Features of :func:`reckoner.predict.effects.features` that numbers move, by the same names and scales."""
+    return served_features(p) | load_features(p)
+
+
+def served_features(p: Point) -> dict[str, Floats]:
+    """Those of how a model is served."""
     split = where(p.dp > 1.0, 1.0, 0.0)
     batch = log(p.batch) / 2.5
     return {
@@ -183,6 +201,12 @@ def features(p: Point) -> dict[str, Floats]:
         "tp": log(p.tp) / 1.5,
         "ep": where(p.ep > 1.0, 1.0, 0.0),
         "split": where(p.pp > 1.0, 1.0, 0.0),
+    }
+
+
+def load_features(p: Point) -> dict[str, Floats]:
+    """Those of the requests."""
+    return {
         "prompt": (log(maximum(p.prompt_tokens, 8.0)) - 6.0) / 1.5,
         "output": (log(p.output_tokens) - 6.0) / 1.5,
         "tokens": (log(p.prompt_tokens * p.batch + 1.0) - 7.0) / 2.5,

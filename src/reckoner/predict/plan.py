@@ -15,7 +15,7 @@ from reckoner.physics.parallel import transfer_s
 from reckoner.physics.speculation import expected_tokens
 from reckoner.predict import deployment, quantities
 from reckoner.predict.combine import Parts, decode_parts, prefill_parts
-from reckoner.predict.deployment import Deployment, Factors, features
+from reckoner.predict.deployment import Deployment, Factors, features, load_features, served_features
 from reckoner.predict.efficiency import Efficiency
 from reckoner.predict.numbers import Memory, Numbers, Outcome, Step, point_of
 from reckoner.predict.pools import Pools, pooled
@@ -70,6 +70,7 @@ class Plan:
     plain: bool
     draft: Shape | None
     _deployment: Deployment | None = None
+    _settled: Deployment | None = None  # at the design's own batch and ranks, where those are single numbers
 
     @property
     def deployment(self) -> Deployment:
@@ -84,6 +85,18 @@ class Plan:
             return Factors(given, given, 1.0, 1.0, None)
         return self.deployment.factors(x)
 
+    def _learned(self, n: Numbers) -> tuple[Deployment, dict[str, Floats]]:
+        """What was learned, and the features that still move it."""
+        point, s = point_of(n), self.design.serving
+        if not (self.plain and n.batch is s.batch and n.tp is s.tp and n.pp is s.pp and n.ep is s.ep):
+            return self.deployment, features(point)
+        if self._settled is None:
+            served = served_features(point)
+            if not all(isinstance(value, float) for value in served.values()):
+                return self.deployment, served | load_features(point)
+            self._settled = self.deployment.at(served)  # type: ignore[arg-type]
+        return self._settled, load_features(point)
+
     def outcome(self, numbers: Numbers, given: Efficiency | None = None) -> Outcome:
         """Compute every metric; what broadcasts in, broadcasts out.
 
@@ -95,8 +108,8 @@ class Plan:
             In place of what was learned; quantities then follow from the terms alone.
         """
         n, pp, output, arrivals = numbers, numbers.pp, numbers.output_tokens, numbers.requests_per_s
-        x = features(point_of(n))
-        factors = self.factors(x, given)
+        learned, x = self._learned(n) if given is None else (None, {})
+        factors = learned.factors(x) if learned is not None else self.factors(x, given)
         efficiency = factors.efficiency
         limits = self.limits(n)
         passes: Floats = 1.0 if self.plain else self.passes(n)
@@ -159,8 +172,8 @@ class Plan:
         requests_per_s = rate * n.replicas
         j_per_token = None
         if self.tdp_w is not None:
-            if factors.energy is not None:
-                nominal_w = POWER_SHARE * self.tdp_w * factors.energy * self.deployment.power(x, step.terms)
+            if learned is not None and factors.energy is not None:
+                nominal_w = POWER_SHARE * self.tdp_w * factors.energy * learned.power(x, step.terms)
                 each_w = self.idle_w + maximum(nominal_w - self.idle_w, 0.0) * active
             else:
                 each_w = energy.power_w(self.idle_w, self.tdp_w, busy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from reckoner.physics.arrays import Floats, asfloats, log2, maximum, where
+from reckoner.physics.arrays import Floats, log2, maximum, where
 
 LAYER_S = 12e-6
 """Nominal fixed cost of a layer in one pass (launches, host work). Assumption: the unit of a fitted effect. [s]"""
@@ -112,11 +112,11 @@ def terms(work: Work, limits: Limits) -> Terms:
     >>> round(terms(work, limits).weights_s * 1e3, 3)
     4.794
     """
-    n, tp, ep = asfloats(limits.sharers), asfloats(limits.tp), asfloats(limits.ep)
+    n, tp, ep = limits.sharers, limits.tp, limits.ep
     bandwidth = n * limits.bandwidth_bytes_per_s
     weights_s, kv_s = work.weight_bytes / bandwidth, work.kv_bytes / bandwidth
     compute_s = work.flops / (n * limits.peak_flop_per_s)
-    layers_s = asfloats(work.n_layers) * LAYER_S
+    layers_s = work.n_layers * LAYER_S
     if isinstance(tp, float) and isinstance(ep, float) and tp == ep == 1.0:  # nobody to exchange anything with
         return Terms(weights_s, kv_s, compute_s, layers_s, 0.0)
     collectives = COLLECTIVES_PER_LAYER * work.n_layers
