@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from reckoner.cli._validation_runs import runs_section
+
 _AXES = {
     "in sample": "in sample",
     "cell": "same cells",
@@ -48,6 +50,7 @@ def page(board: Mapping[str, Any]) -> str:
         _coverage(board["items"]),
         *(_detail(name, board["items"][axis]) for axis, name in _AXES.items() if axis != "in sample"),
         _networks(board["networks"]),
+        runs_section(board["simulation"]),
         _worst(board["worst"]),
         _excluded(board["excluded"]),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,13 +12,17 @@ import click
 @click.option("--folder", default="validation", show_default=True, help="Folder with the open measurements.")
 @click.option("--quick", is_flag=True, help="Fewer folds: about a third of the time.")
 @click.option("--refit", is_flag=True, help="Also learn the packaged prior anew from the folder.")
+@click.option("--runs", multiple=True, type=click.Path(dir_okay=False), help="Other recorded runs to simulate as well.")
+@click.option("--simulation", is_flag=True, help="Only the recorded runs; with --out, the page's other parts stay.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the page here, and the numbers beside it as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def command(folder: str, quick: bool, refit: bool, out: Path | None, as_json: bool) -> None:
+def command(
+    folder: str, quick: bool, refit: bool, runs: tuple[str, ...], simulation: bool, out: Path | None, as_json: bool
+) -> None:
     """Score predictions on public measurements: same cells, new models, devices and sources.
 
     Fits the prior anew without the rows that it then predicts, and sets the errors beside those of the simplest
-    roofline and of aiconfigurator on the same rows. Takes some minutes.
+    roofline and of aiconfigurator on the same rows; simulates recorded runs request by request. Takes some minutes.
 
     \b
     Example:
@@ -25,15 +30,32 @@ def command(folder: str, quick: bool, refit: bool, out: Path | None, as_json: bo
       docs/validation.md and docs/validation.json written
     """  # noqa: D301 - click reads the backspace as "keep these lines"
     from reckoner.cli._validation_page import page
-    from reckoner.files import canonical_json, write_atomic
-    from reckoner.predict.validate import run
+    from reckoner.cli._validation_runs import runs_section
+    from reckoner.files import canonical_json, read_json, write_atomic
+    from reckoner.simulate.suite import score
 
-    board = run(folder, quick=quick, refit=refit, say=lambda line: click.echo(f"reckoner: {line}", err=True))
+    def say(line: str) -> None:
+        click.echo(f"reckoner: {line}", err=True)
+
+    board: dict[str, Any] = {}
+    if not simulation:
+        from reckoner.predict.validate import run
+
+        board = run(folder, quick=quick, refit=refit, say=say)
+        if refit:
+            from reckoner.simulate import cells
+
+            say("learning what served deployments get of their devices")
+            cells.save(cells.learn(folder))
+    elif out is not None:
+        board = dict(read_json(out.with_suffix(".json")))
+    board["simulation"] = score(folder, more=runs, say=say)
+    text = page(board) if "items" in board else runs_section(board["simulation"])
     if out is not None:
-        write_atomic(out, page(board))
+        write_atomic(out, text)
         write_atomic(out.with_suffix(".json"), canonical_json(board))
         click.echo(f"{out} and {out.with_suffix('.json')} written", err=True)
     if as_json:
         click.echo(canonical_json(board), nl=False)
     elif out is None:
-        click.echo(page(board), nl=False)
+        click.echo(text, nl=False)
