@@ -50,7 +50,7 @@ def page(board: Mapping[str, Any]) -> str:
         _coverage(board["items"]),
         *(_detail(name, board["items"][axis]) for axis, name in _AXES.items() if axis != "in sample"),
         _networks(board["networks"]),
-        runs_section(board["simulation"]),
+        *([runs_section(board["simulation"])] if "simulation" in board else []),
         _worst(board["worst"]),
         _excluded(board["excluded"]),
     ]
