@@ -223,7 +223,6 @@ def test_bad_servers_and_schedulers_are_refused():
         (lambda: Static(batch=0), "batch is 0"),
         (lambda: Server(cost=COST, scheduler=Continuous(max_seqs=300)), "257 entries for up to 300"),
         (lambda: StepCost(decode_s=np.array([0.0, -1.0]), pass_s=np.zeros(2)), "decode_s holds -1.0"),
-        (lambda: step_cost(Design(model=DESIGN.model, device=DESIGN.device, serving=Serving(pp=2))), "pp is 2"),
         (
             lambda: step_cost(Design(model=DESIGN.model, device=DESIGN.device, serving=Serving(draft_tokens=2))),
             "draft_tokens is 2; leave it at 0 and let the server draft",

@@ -70,7 +70,5 @@ def _peers(suite: Mapping[str, Any]) -> str:
     return (
         f"Median absolute error in per cent over {len(suite['runs'])} runs, beside what other simulators scored on "
         "real vLLM runs of their own choice, per the authors of BLIS: other runs, so levels, not ranks. BLIS was "
-        "trained partly on its set; Vidur is left out, for its profile was mis-set there.\n\n"
-        + "\n".join(lines)
-        + "\n"
+        "trained partly on its set; Vidur is left out, for its profile was mis-set there.\n\n" + "\n".join(lines) + "\n"
     )

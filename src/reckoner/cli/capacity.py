@@ -45,7 +45,7 @@ def command(model: str, **options: Any) -> int:
     lengths = {"prompt_tokens": options["prompt_tokens"], "output_tokens": options["output_tokens"]}
     server = server_of(
         design,
-        scheduler=scheduler_of(options),
+        scheduler=scheduler_of(options, design.device),
         kv_tokens=options["kv_tokens"],
         workload=Workload(**lengths) if trace is None else trace.workload,
     )

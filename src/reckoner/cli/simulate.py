@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +14,17 @@ from reckoner.cli._design import NUMBERS, WORDS, Command, console, given
 from reckoner.errors import InputError
 
 if TYPE_CHECKING:
-    from reckoner.design import Design
+    from reckoner.catalogue.device import Device
+    from reckoner.design import Design, Slo, Workload
     from reckoner.simulate.arrivals import Arrivals
+    from reckoner.simulate.lengths import Lengths
+    from reckoner.simulate.outcome import Outcome
     from reckoner.simulate.schedulers import Scheduler
-    from reckoner.simulate.simulation import Simulation
+    from reckoner.simulate.server import Server
 
 POLICIES = ("continuous", "prefill-first", "static", "dynamic")
 ROUTINGS = ("round-robin", "least-loaded", "prefix-aware")
-SERVING = ("tp", "ep", "replicas")
+SERVING = ("tp", "pp", "ep", "replicas")
 FORMATS = ("weights", "kv", "compute", "engine", "engine_version")
 
 
@@ -30,8 +34,8 @@ def serving_options(command: Command) -> Command:
         click.option("-d", "--device", required=True, help="Device, such as h100; see reckoner devices."),
         click.option("--policy", type=click.Choice(POLICIES), default="continuous", show_default=True),
         click.option("--routing", type=click.Choice(ROUTINGS), default="round-robin", show_default=True),
-        click.option("--max-seqs", type=int, help="Requests worked on at once; 256, or 8 in batches."),
-        click.option("--token-budget", type=int, default=8192, show_default=True, help="Tokens of a step."),
+        click.option("--max-seqs", type=int, help="Requests worked on at once; by default vLLM's, or 8 in batches."),
+        click.option("--token-budget", type=int, help="Tokens of a step; by default what vLLM takes on the device."),
         click.option(
             "--kv-tokens", type=int, help="Tokens that a replica's cache holds; by default what memory leaves."
         ),
@@ -82,6 +86,9 @@ def slo_options(command: Command) -> Command:
 @click.option("--think", "think_s", type=float, default=0.0, show_default=True, help="Pause of a client, in seconds.")
 @slo_options
 @click.option("--usd-per-hour", type=float, help="Rent of one device.")
+@click.option(
+    "--stream", "as_stream", is_flag=True, help="Percentiles only, within 0.2 %, in memory that does not grow."
+)
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write load over time (PNG).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(model: str, **options: Any) -> int:
@@ -91,22 +98,14 @@ def command(model: str, **options: Any) -> int:
         $ reckoner simulate llama-3.1-8b -d h100 --rate 20 --prompt 512 --output 128 --ttft-p99 0.2
         $ reckoner simulate llama-3.1-70b -d h100 --tp 4 --trace azure_conv.csv --times 2 --json
         $ reckoner simulate llama-3.1-8b -d rtx-4090 --clients 64 -n 2000 --plot load.png
+        $ reckoner simulate llama-3.1-8b -d h100 --rate 40 --prompt 512 --output 128 -n 100000000 --stream
     """  # noqa: D301 - click reads the backspace as "keep these lines"
     from reckoner.design import Slo
     from reckoner.files import canonical_json
-    from reckoner.simulate.run import simulate
-    from reckoner.simulate.server import server_of
 
     design = design_of(model, options)
-    arrivals = _arrivals(options)
-    server = server_of(
-        design, scheduler=scheduler_of(options), kv_tokens=options["kv_tokens"], workload=arrivals.workload
-    )
     slo = Slo(**given(options, ("ttft_p99_s", "tpot_p99_s", "e2e_p99_s")))
-    began = time.perf_counter()
-    with Bar(len(arrivals)) as bar:
-        found = simulate(server, arrivals, usd_per_hour=options["usd_per_hour"], progress=bar.update)
-    spent_s = time.perf_counter() - began
+    found, spent_s = (_streamed if options["as_stream"] else _whole)(design, options, slo)
     if options["plot"] is not None:
         from reckoner.report.png import to_png
         from reckoner.report.simulation_figures import load_chart
@@ -125,6 +124,44 @@ def command(model: str, **options: Any) -> int:
     return 0
 
 
+def _whole(
+    design: Design,
+    options: dict[str, Any],
+    slo: Slo,  # noqa: ARG001 - one signature for both
+) -> tuple[Outcome, float]:
+    from reckoner.simulate.run import simulate
+
+    arrivals = _arrivals(options)
+    server = _server(design, options, arrivals.workload)
+    with Bar(len(arrivals)) as bar:
+        return simulate(server, arrivals, usd_per_hour=options["usd_per_hour"], progress=bar.update), bar.spent_s
+
+
+def _streamed(design: Design, options: dict[str, Any], slo: Slo) -> tuple[Outcome, float]:
+    from reckoner.design import Workload
+    from reckoner.simulate.stream import chunks_of, gamma_chunks, streamed
+
+    if options["requests_per_s"] is not None and options["trace"] is None and options["clients"] is None:
+        typical = Workload(prompt_tokens=options["prompt_tokens"], output_tokens=options["output_tokens"])
+        source = gamma_chunks(
+            options["requests_per_s"], _lengths(options), n=options["n"], seed=options["seed"], cv=options["burst"]
+        )
+    else:
+        arrivals = _arrivals(options)
+        typical, source = arrivals.workload, chunks_of(arrivals)
+    server = _server(design, options, typical)
+    with Bar(source.n) as bar:
+        found = streamed(server, source, slo=slo, usd_per_hour=options["usd_per_hour"], progress=bar.update)
+        return found, bar.spent_s
+
+
+def _server(design: Design, options: dict[str, Any], workload: Workload) -> Server:
+    from reckoner.simulate.server import server_of
+
+    scheduler = scheduler_of(options, design.device)
+    return server_of(design, scheduler=scheduler, kv_tokens=options["kv_tokens"], workload=workload)
+
+
 def design_of(model: str, options: dict[str, Any]) -> Design:
     """Resolve the names of a design."""
     from reckoner.catalogue import find
@@ -134,15 +171,21 @@ def design_of(model: str, options: dict[str, Any]) -> Design:
     return Design(model=find.model(model), device=find.device(options["device"]), serving=serving)
 
 
-def scheduler_of(options: dict[str, Any]) -> Scheduler:
-    """Build the scheduler asked for."""
+def scheduler_of(options: dict[str, Any], device: Device) -> Scheduler:
+    """Build the scheduler asked for, with an engine's own limits where none are given."""
     from reckoner.simulate.schedulers import Continuous, Dynamic, PrefillFirst, Static
+    from reckoner.simulate.server import default_scheduler
 
     if options["policy"] in ("static", "dynamic"):
         kind = Static if options["policy"] == "static" else Dynamic
-        return kind(batch=options["max_seqs"] or 8)
+        return kind(**({} if options["max_seqs"] is None else {"batch": options["max_seqs"]}))
+    limits = default_scheduler(device)
     engine = Continuous if options["policy"] == "continuous" else PrefillFirst
-    return engine(max_seqs=options["max_seqs"] or 256, token_budget=options["token_budget"], routing=options["routing"])
+    return engine(
+        max_seqs=limits.max_seqs if options["max_seqs"] is None else options["max_seqs"],
+        token_budget=limits.token_budget if options["token_budget"] is None else options["token_budget"],
+        routing=options["routing"],
+    )
 
 
 def trace_of(options: dict[str, Any]) -> Arrivals | None:
@@ -159,7 +202,6 @@ def trace_of(options: dict[str, Any]) -> Arrivals | None:
 
 def _arrivals(options: dict[str, Any]) -> Arrivals:
     from reckoner.simulate.arrivals import closed_loop, gamma
-    from reckoner.simulate.lengths import fixed, lognormal
 
     asked = [name for name in ("trace", "requests_per_s", "clients") if options[name] is not None]
     if len(asked) != 1:
@@ -168,12 +210,17 @@ def _arrivals(options: dict[str, Any]) -> Arrivals:
     trace = trace_of(options)
     if trace is not None:
         return trace
-    prompt, output, cv = options["prompt_tokens"], options["output_tokens"], options["length_cv"]
-    lengths = fixed(prompt, output) if cv == 0.0 else lognormal(prompt, output, prompt_cv=cv, output_cv=cv)
-    n, seed = options["n"], options["seed"]
+    lengths, n, seed = _lengths(options), options["n"], options["seed"]
     if options["clients"] is not None:
         return closed_loop(options["clients"], lengths, n=n, seed=seed, think_s=options["think_s"])
     return gamma(options["requests_per_s"], lengths, n=n, seed=seed, cv=options["burst"])
+
+
+def _lengths(options: dict[str, Any]) -> Lengths:
+    from reckoner.simulate.lengths import fixed, lognormal
+
+    prompt, output, cv = options["prompt_tokens"], options["output_tokens"], options["length_cv"]
+    return fixed(prompt, output) if cv == 0.0 else lognormal(prompt, output, prompt_cv=cv, output_cv=cv)
 
 
 class Bar:
@@ -198,9 +245,14 @@ class Bar:
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
+    @property
+    def spent_s(self) -> float:
+        """Since it began, in s."""
+        return max(time.perf_counter() - self.began, 1e-9)
+
     def update(self, done: int, total: int) -> None:
         """Show how far it is."""
-        speed = done / max(time.perf_counter() - self.began, 1e-9)
+        speed = done / self.spent_s
         self.progress.update(self.task, completed=done, total=total, speed=f"{speed:,.0f} requests/s")
 
 
@@ -208,18 +260,19 @@ LABELS = {
     "queue": "wait in the queue",
     "ttft": "time to first token",
     "tpot": "time per output token",
+    "itl": "gap between two tokens",
     "e2e": "whole request",
 }
 
 
-def _print(found: Simulation, slo: Any) -> None:
+def _print(found: Outcome, slo: Any) -> None:
     from rich import box
     from rich.table import Table
 
     from reckoner.units import show
 
     out = console()
-    table = Table(title=f"{found.server.name}; {found.arrivals.name}", title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=f"{found.server.name}; {found.load}", title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("", "P50", "P90", "P99", "P99, 90% interval"):
         table.add_column(name, justify="right" if name else "left")
     for metric, label in LABELS.items():
@@ -232,7 +285,8 @@ def _print(found: Simulation, slo: Any) -> None:
                 interval = "simulate more"
             else:
                 cells.append(show(p.value, "s"))
-                interval = f"{show(p.low, 's')} - {show(p.high, 's')}"
+                most = show(p.high, "s") if math.isfinite(p.high) else "not bounded"
+                interval = f"{show(p.low, 's')} - {most}"
         table.add_row(label, *cells, interval)
     out.print(table)
     lines = [
@@ -242,11 +296,14 @@ def _print(found: Simulation, slo: Any) -> None:
         f"{found.series.kv_share.max():.0%} full; {found.preemptions:,} preemptions",
     ]
     if found.energy_j is not None:
-        lines.append(f"{show(found.energy_j / found.makespan_s, 'W')} on average")
+        lines.append(
+            f"{show(found.energy_j / found.makespan_s, 'W')} on average, "
+            f"{show(found.energy_j / len(found), 'J')} per request (modelled by utilisation)"
+        )
     if found.usd_per_request is not None:
         lines.append(f"USD {found.usd_per_request:.3g} per request")
-    if len(found.rejected):
-        lines.append(f"{len(found.rejected):,} requests rejected: larger than the cache")
+    if found.refused:
+        lines.append(f"{found.refused:,} requests rejected: larger than the cache, first {found.first_refused}")
     if found.overload is not None:
         lines.append(f"OVERLOAD: demand is {found.overload:.2f} times what is served; the queue keeps growing")
     if slo is not None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from reckoner.report.chart import Chart, Series, table_of
+from reckoner.simulate.outcome import Outcome
 from reckoner.simulate.simulation import Simulation
 
 _POINTS = 200
 
 
-def load_chart(found: Simulation) -> Chart:
+def load_chart(found: Outcome) -> Chart:
     """Draw the requests that are worked on and that wait, over time."""
     series = found.series
     keep = _thinned(len(series))
@@ -22,7 +23,7 @@ def load_chart(found: Simulation) -> Chart:
     full = f", the cache at most {series.kv_share.max():.0%} full" if found.server.kv_tokens is not None else ""
     return Chart(
         name="load",
-        title=f"{found.server.name}; {found.arrivals.name}",
+        title=f"{found.server.name}; {found.load}",
         x_title="time [s]",
         y_title="requests",
         series=lines,

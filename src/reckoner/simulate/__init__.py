@@ -37,6 +37,10 @@ _HOME = {
     "sessions": "arrivals",
     "simulate": "run",
     "speculative": "drafts",
+    "Streamed": "stream",
+    "chunks_of": "stream",
+    "gamma_chunks": "stream",
+    "streamed": "stream",
 }
 
 

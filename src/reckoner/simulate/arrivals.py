@@ -19,6 +19,10 @@ SPREAD_S = 10.0
 a load over minutes. [s]"""
 
 
+MOST_CV = 100.0
+"""Spread of gaps beyond which draws of a gamma distribution round to nothing. Assumption."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Arrivals:
     """Requests in the order in which they are listed.
@@ -177,20 +181,51 @@ def poisson(requests_per_s: float, lengths: Lengths, *, n: int, seed: int) -> Ar
 
 def gamma(requests_per_s: float, lengths: Lengths, *, n: int, seed: int, cv: float) -> Arrivals:
     """Gaps from a gamma distribution: ``cv`` 0 is a metronome, 1 Poisson, above 1 bursts."""
-    _check(requests_per_s, n)
-    if not 0.0 <= cv < np.inf:
-        raise InputError(f"cv is {cv!r}; it must be at least 0: 1 for Poisson, more for bursts")
+    gaps = gaps_like(requests_per_s, n, cv)
     rng = np.random.default_rng(seed)
-    shape = 1.0 / (cv * cv) if cv > 0.0 else np.inf
-    gaps = np.full(n, 1.0) if cv == 0.0 else rng.exponential(1.0, n) if cv == 1.0 else rng.gamma(shape, 1.0 / shape, n)
+    times = np.cumsum(gaps.draw(rng, n)) / requests_per_s
     prompt, output = lengths(rng, n)
+    return Arrivals(arrival_s=times, prompt_tokens=prompt, output_tokens=output, name=gaps.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gaps:
+    """Gaps between arrivals, of mean 1.
+
+    Parameters
+    ----------
+    cv : float
+        Their coefficient of variation.
+    name : str
+        What they make, in words.
+    """
+
+    cv: float
+    name: str
+
+    def draw(self, rng: np.random.Generator, n: int) -> Times:
+        """Draw so many."""
+        if self.cv == 0.0:
+            return np.ones(n)
+        if self.cv == 1.0:
+            return rng.exponential(1.0, n)
+        shape = 1.0 / (self.cv * self.cv)
+        return rng.gamma(shape, 1.0 / shape, n)
+
+
+def gaps_like(requests_per_s: float, n: int, cv: float) -> Gaps:
+    """Gaps of a spread, at a rate that is checked.
+
+    Raises
+    ------
+    InputError
+        A number is out of range.
+    """
+    _check(requests_per_s, n)
+    if not 0.0 <= cv <= MOST_CV:
+        raise InputError(f"cv is {cv!r}; it must be from 0 to {MOST_CV:g}: 1 for Poisson, more for bursts")
     kind = {0.0: "constant", 1.0: "poisson"}.get(cv, f"gamma (cv {cv:g})")
-    return Arrivals(
-        arrival_s=np.cumsum(gaps) / requests_per_s,
-        prompt_tokens=prompt,
-        output_tokens=output,
-        name=f"{kind} at {requests_per_s:g} requests/s",
-    )
+    return Gaps(cv=cv, name=f"{kind} at {requests_per_s:g} requests/s")
 
 
 constant = partial(gamma, cv=0.0)

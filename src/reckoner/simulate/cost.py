@@ -9,11 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from reckoner.design import Design, Num, Workload
 from reckoner.errors import InputError
+from reckoner.physics.parallel import transfer_s
 from reckoner.predict.combine import decode_parts, prefill_parts
 from reckoner.predict.deployment import Point, features
 from reckoner.predict.efficiency import IDEAL, Efficiency
 from reckoner.predict.plan import prepare
-from reckoner.predict.terms import Limits, Terms, Work, terms
+from reckoner.predict.terms import ACTIVATION_BYTES, HOP_S, Limits, Terms, Work, terms
 from reckoner.predict.work import read_weight_bytes
 
 
@@ -66,6 +67,10 @@ class StepCost:
             if not np.all((value >= 0.0) & (value < np.inf)):
                 raise InputError(f"{name} holds {value[~((value >= 0.0) & (value < np.inf))].flat[0]}; it must be >= 0")
 
+    def at_least(self, other: StepCost) -> StepCost:
+        """Return the larger of both, entry by entry; tables of one size."""
+        return StepCost(**{name: np.maximum(getattr(self, name), getattr(other, name)) for name in self.__slots__})
+
 
 def linear_cost(
     *,
@@ -106,7 +111,8 @@ def step_cost(
     Parameters
     ----------
     design : Design
-        Of scalars; ``pp`` must be 1.
+        Of scalars. Under ``pp`` the costs are those of one micro-batch on its way through all stages: as many are on
+        the way as there are stages, each stage busy with one of them.
     efficiency : Efficiency, optional
         Shares of the printed limits; by default what was learned for designs like it.
     max_seqs, tokens : int
@@ -124,12 +130,10 @@ def step_cost(
     Raises
     ------
     InputError
-        The design holds arrays, or shares its layers over a pipeline.
+        The design holds arrays.
     """
     serving, plan = design.serving, prepare(design)
-    tp, ep = _scalar("tp", serving.tp), _scalar("ep", serving.ep)
-    if _scalar("pp", serving.pp) != 1.0:
-        raise InputError(f"pp is {serving.pp:g}; the simulator shares layers by tp only, so set pp to 1 and raise tp")
+    tp, pp, ep = (_scalar(name, getattr(serving, name)) for name in ("tp", "pp", "ep"))
     for name, plain, remedy in _ELSEWHERE:
         if _scalar(name, getattr(serving, name)) != plain:
             raise InputError(f"{name} is {getattr(serving, name):g}; leave it at {plain:g} and {remedy}")
@@ -154,7 +158,11 @@ def step_cost(
             tokens=count,
             hidden=shape.hidden,
         )
-        return terms(work, limits)
+        found = terms(work, limits)
+        if pp == 1.0:
+            return found
+        hop_s = transfer_s(ACTIVATION_BYTES * work.hidden * count, plan.link_bytes_per_s, HOP_S)
+        return found._replace(link_s=found.link_s + (pp - 1.0) * hop_s)
 
     by_batch, typical = efficiency, efficiency
     factor: Num = 1.0
@@ -188,11 +196,8 @@ def step_cost(
         pair_s=float(one_factor) * float(shape.prefill_pair_flops) / (peak * mfu),
         tail_s=float(passes[-1] - passes[-2]),
     )
-    if efficiency is not None:
-        return found
-    # Learned factors on whole quantities may be small; no step is shorter than the printed limits allow.
-    least = limit_cost(design, max_seqs=max_seqs, tokens=tokens)
-    return StepCost(**{name: np.maximum(getattr(found, name), getattr(least, name)) for name in StepCost.__slots__})
+    # Learned factors never undercut the printed limits.
+    return found if efficiency is not None else found.at_least(limit_cost(design, max_seqs=max_seqs, tokens=tokens))
 
 
 _ELSEWHERE = (
@@ -211,7 +216,9 @@ def _learned(design: Design, batch: Num, workload: Workload) -> tuple[Efficiency
     """Efficiencies and the factor on gaps that were learned for designs like this one."""
     serving = design.serving
     prompt, output = float(np.mean(workload.prompt_tokens)), float(np.mean(workload.output_tokens))
-    found = prepare(design).deployment.factors(features(Point(batch, serving.tp, 1.0, serving.ep, prompt, output)))
+    found = prepare(design).deployment.factors(
+        features(Point(batch * serving.pp, serving.tp, serving.pp, serving.ep, prompt, output))
+    )
     return found.efficiency, found.tpot
 
 

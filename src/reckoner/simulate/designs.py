@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -14,7 +14,7 @@ from reckoner.errors import InputError, ReckonerError, UnknownNameError
 from reckoner.predict.efficiency import Efficiency
 from reckoner.simulate.arrivals import Arrivals
 from reckoner.simulate.schedulers import Scheduler
-from reckoner.simulate.sizing import Capacity, capacity
+from reckoner.simulate.sizing import Capacity, Mapper, capacity
 
 NOUNS = ("model", "device")
 SERVING = tuple(name for name in Serving.__slots__ if name not in ("scheduler", "batch"))
@@ -45,14 +45,16 @@ class Found:
     usd_per_m_requests: float | None = None
 
 
-def search(
+def search(  # noqa: PLR0913 - one question, and how hard to look
     design: Design,
     workload: Workload | Arrivals,
     slo: Slo,
     *,
     efficiency: Efficiency | None = None,
     scheduler: Scheduler | None = None,
-    executor: Executor | None = None,
+    executor: Mapper | None = None,
+    n: int = 4000,
+    seeds: int = 5,
     usd_per_hour: Mapping[str, float] | None = None,
     **axes: Sequence[Any],
 ) -> tuple[Found, ...]:
@@ -64,8 +66,10 @@ def search(
         What the axes do not change.
     workload, slo, efficiency, scheduler
         As in :func:`~reckoner.simulate.sizing.capacity`.
-    executor : Executor, optional
-        Anything with the interface of :mod:`concurrent.futures`, Dask's or Ray's too; by default a pool of processes.
+    executor : Mapper, optional
+        Anything that maps, an executor of Dask's or a pool of Ray's too; by default a pool of processes.
+    n, seeds : int
+        As in :func:`~reckoner.simulate.sizing.capacity`.
     usd_per_hour : mapping, optional
         Rent of one device, by its catalogue name. [USD/h]
     **axes : sequence
@@ -84,7 +88,7 @@ def search(
         if not values:
             raise InputError(f"axis {name} is empty; give at least one value")
     tasks = [
-        (design, workload, slo, efficiency, scheduler, dict(zip(axes, values, strict=True)))
+        (design, workload, slo, efficiency, scheduler, (n, seeds), dict(zip(axes, values, strict=True)))
         for values in product(*axes.values())
     ]
     if executor is None:
@@ -99,7 +103,7 @@ def search(
 
 def _try(task: tuple[Any, ...]) -> Found:
     """One design; a top-level function, so that any executor can send it elsewhere."""
-    design, workload, slo, efficiency, scheduler, axes = task
+    design, workload, slo, efficiency, scheduler, (n, seeds), axes = task
     shown = {name: value if isinstance(value, (str, int, float)) else value.name for name, value in axes.items()}
     try:
         nouns: dict[str, Any] = {}
@@ -108,11 +112,11 @@ def _try(task: tuple[Any, ...]) -> Found:
                 nouns[name] = look(axes[name]) if isinstance(axes[name], str) else axes[name]
         serving = replace(design.serving, **{name: axes[name] for name in axes if name in SERVING})
         asked = replace(design, serving=serving, **nouns)
-        devices = int(serving.tp * serving.replicas)
+        devices = int(serving.tp * serving.pp * serving.replicas)
     except ReckonerError as error:
         return Found(axes=shown, devices=0, capacity=None, why_not=str(error))
     try:
-        held = capacity(asked, workload, slo, efficiency=efficiency, scheduler=scheduler)
+        held = capacity(asked, workload, slo, efficiency=efficiency, scheduler=scheduler, n=n, seeds=seeds)
     except ReckonerError as error:
         return Found(axes=shown, devices=devices, capacity=None, why_not=str(error))
     return Found(axes=shown, devices=devices, capacity=held)

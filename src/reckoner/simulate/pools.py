@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from reckoner.errors import InputError, UnknownNameError
 from reckoner.simulate.arrivals import Arrivals
+from reckoner.simulate.outcome import METRICS
 from reckoner.simulate.percentiles import Percentile, percentile_of
 from reckoner.simulate.run import simulate
 from reckoner.simulate.server import Server
-from reckoner.simulate.simulation import METRICS, Simulation
+from reckoner.simulate.simulation import Simulation
 
 Floats = NDArray[np.float64]
 

@@ -14,9 +14,10 @@ from reckoner.predict.efficiency import Efficiency
 from reckoner.simulate.arrivals import Arrivals
 from reckoner.simulate.cost import StepCost
 from reckoner.simulate.drafts import compressed
+from reckoner.simulate.outcome import series_of
 from reckoner.simulate.schedulers import ROUTINGS, Continuous, PrefillFirst, Scheduler
 from reckoner.simulate.server import Server, server_of
-from reckoner.simulate.simulation import Simulation, series_of
+from reckoner.simulate.simulation import Simulation
 from reckoner.simulate.sketch import BUCKETS, Sketch
 
 if TYPE_CHECKING:
@@ -127,22 +128,26 @@ def width_of(state: State) -> float:
 
 
 def blocks_of(server: Server) -> tuple[int, int]:
-    """Blocks of a replica's cache, and those that an admission leaves free."""
+    """Blocks of the cache of a replica's lane, and those that an admission leaves free."""
     scheduler = server.scheduler
     if not isinstance(scheduler, Continuous):
         return FOREVER_TOKENS, 0
-    total = (FOREVER_TOKENS if server.kv_tokens is None else server.kv_tokens) // scheduler.block_tokens
+    total = (FOREVER_TOKENS if server.kv_tokens is None else server.kv_tokens // server.lanes) // scheduler.block_tokens
     return total, int(np.ceil(scheduler.watermark * total)) if server.kv_tokens is not None else 0
+
+
+def fits(server: Server, arrivals: Arrivals) -> NDArray[np.bool_]:
+    """Whether each request could ever be held by an empty cache."""
+    longest = arrivals.prompt_tokens.astype(np.int64) + arrivals.output_tokens
+    if isinstance(server.scheduler, Continuous):
+        total, watermark = blocks_of(server)
+        return np.asarray(-(-(longest - 1) // server.scheduler.block_tokens) + watermark <= total)
+    return np.asarray(longest <= (FOREVER_TOKENS if server.kv_tokens is None else server.kv_tokens // server.lanes))
 
 
 def _fitting(server: Server, arrivals: Arrivals) -> tuple[NDArray[np.intp], int, Arrivals]:
     """Leave out what could never fit, and the turns that would follow it."""
-    longest = arrivals.prompt_tokens.astype(np.int64) + arrivals.output_tokens
-    if isinstance(server.scheduler, Continuous):
-        total, watermark = blocks_of(server)
-        bad = -(-(longest - 1) // server.scheduler.block_tokens) + watermark > total
-    else:
-        bad = longest > (FOREVER_TOKENS if server.kv_tokens is None else server.kv_tokens)
+    bad = ~fits(server, arrivals)
     rejected = np.flatnonzero(bad)
     if rejected.size == 0:
         return rejected, 0, arrivals
@@ -157,7 +162,8 @@ def _fitting(server: Server, arrivals: Arrivals) -> tuple[NDArray[np.intp], int,
     if kept.size == 0:
         raise InputError(
             f"every request is larger than the cache of {server.kv_tokens} tokens (the first needs "
-            f"{int(longest[0])}); raise tp, use a device with more memory, or store the cache in fewer bits"
+            f"{int(arrivals.prompt_tokens[0]) + int(arrivals.output_tokens[0])}); raise tp, use a device with more "
+            "memory, or store the cache in fewer bits"
         )
     follows = None
     if arrivals.follows is not None:
@@ -210,14 +216,14 @@ def policy_of(server: Server, *, chained: bool) -> Policy:
     assert isinstance(scheduler, Continuous)
     return layout.Policy(
         mode=layout.PREFILL_FIRST if isinstance(scheduler, PrefillFirst) else layout.CHUNKED,
-        max_seqs=scheduler.max_seqs,
+        max_seqs=server.seats,
         token_budget=scheduler.token_budget,
         block=scheduler.block_tokens,
         watermark=blocks_of(server)[1],
         recall=int(scheduler.recall and scheduler.whole_prompt),
         whole=int(scheduler.whole_prompt),
         routing=ROUTINGS.index(scheduler.routing),
-        replicas=server.replicas,
+        replicas=server.replicas * server.lanes,
         chained=int(chained),
     )
 
@@ -229,11 +235,11 @@ def _batches(server: Server, arrivals: Arrivals, events: int) -> tuple[NDArray[n
     assert not isinstance(scheduler, Continuous)
     if arrivals.follows is not None:
         raise InputError(f"{arrivals.name}: static and dynamic batching serve open loops; use Continuous")
-    policy = kernel_layout.Policy(0, scheduler.batch, 1, 1, 0, 0, 1, 0, server.replicas, 0)
+    policy = kernel_layout.Policy(0, scheduler.batch, 1, 1, 0, 0, 1, 0, server.replicas * server.lanes, 0)
     requests = requests_of(arrivals)
     state = state_of(server, policy, groups=1, pending=1, events=events)
     wait_s = np.inf if scheduler.max_wait_s is None else float(scheduler.max_wait_s)
-    kv_tokens = FOREVER_TOKENS if server.kv_tokens is None else server.kv_tokens
+    kv_tokens = FOREVER_TOKENS if server.kv_tokens is None else server.kv_tokens // server.lanes
     kernel.run_batches(requests, costs_of(server), policy, state, wait_s, kv_tokens)
     return requests, state
 

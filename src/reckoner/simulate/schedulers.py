@@ -18,14 +18,15 @@ class Continuous:
     Parameters
     ----------
     max_seqs : int
-        Requests that are worked on at once; vLLM's ``max_num_seqs`` (256; docs.vllm.ai, 2026-11-20).
+        Requests that are worked on at once; vLLM's ``max_num_seqs``. :func:`as_served_on` knows its defaults.
     token_budget : int
-        Tokens of a step, decodes and chunks together; vLLM's ``max_num_batched_tokens`` (8192 for servers on large
-        GPUs, 2048 on small ones; docs.vllm.ai, 2026-11-20).
+        Tokens of a step, decodes and chunks together; vLLM's ``max_num_batched_tokens``.
     block_tokens : int
-        Tokens of a block of the KV cache.
+        Tokens of a block of the KV cache; 16 in vLLM (``CacheConfig.DEFAULT_BLOCK_SIZE``, vllm/config/cache.py at
+        002f10e0, read 2026-11-21).
     watermark : float
-        Share of the blocks that an admission leaves free. [0 to below 1]
+        Share of the blocks that an admission leaves free; 0.01 in vLLM V0 (``BlockSpaceManager``), none in V1.
+        [0 to below 1]
     whole_prompt : bool
         Admit a request only when blocks for its whole prompt are free; else for its first chunk.
     recall : bool
@@ -103,6 +104,37 @@ class Dynamic(Static):
     """
 
     max_wait_s: float | None = 0.05
+
+
+LARGE_BYTES = 70 * 2.0**30
+"""Memory from which vLLM takes a GPU for a large one; an A100 is none, whatever it has (``get_batch_defaults`` in
+vllm/engine/arg_utils.py; read 2026-11-21)."""
+
+
+def as_served_on(device_name: str, memory_bytes: float) -> Continuous:
+    """Limits that vLLM's server chooses by the device, where none are given.
+
+    Parameters
+    ----------
+    device_name : str
+        Such as "nvidia-h100-sxm".
+    memory_bytes : float
+        That a process finds on it. [byte]
+
+    Notes
+    -----
+    1024 sequences and 8192 tokens on a large GPU, 256 and 2048 on others: the values of ``OPENAI_API_SERVER`` in
+    ``get_batch_defaults`` (vllm/engine/arg_utils.py; read 2026-11-21). Other engines have limits of their own,
+    which are not known here.
+
+    Examples
+    --------
+    >>> as_served_on("nvidia-h100-sxm", 84.8e9).max_seqs, as_served_on("nvidia-a100-80gb", 84.8e9).token_budget
+    (1024, 2048)
+    """
+    if memory_bytes >= LARGE_BYTES and "a100" not in device_name:
+        return Continuous(max_seqs=1024, token_budget=8192)
+    return Continuous(max_seqs=256, token_budget=2048)
 
 
 Scheduler: TypeAlias = Continuous | Static

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from reckoner.catalogue.device import Device
 from reckoner.design import Design, Workload
 from reckoner.errors import DoesNotFitError, InputError
 from reckoner.physics.kvcache import tokens_that_fit
@@ -12,13 +16,15 @@ from reckoner.predict.plan import ACTIVATION_COPIES, prepare
 from reckoner.predict.terms import ACTIVATION_BYTES
 from reckoner.predict.work import kv_copies
 from reckoner.simulate.cost import StepCost, limit_cost, step_cost
+from reckoner.simulate.power import active_w
 from reckoner.simulate.prior import is_served, served
-from reckoner.simulate.schedulers import Continuous, Scheduler
+from reckoner.simulate.schedulers import Continuous, Scheduler, as_served_on
 from reckoner.units import show
 
 MEMORY_SHARE = 0.9
-"""Share of a device's memory that an engine takes: vLLM's gpu_memory_utilization (docs.vllm.ai). Where the engine
-states how many tokens its cache holds, give ``kv_tokens`` instead."""
+"""Share of a device's memory that an engine takes: vLLM's gpu_memory_utilization, 0.9 in the releases of 2023 to 2025
+that our measurements ran on, 0.92 in its main branch since (vllm/config/cache.py at 002f10e0, read 2026-11-21). Where
+the engine states how many tokens its cache holds, give ``kv_tokens`` instead."""
 
 INSTALLED = {"gpu": 1.06}
 """Memory that a process finds over the size a card is sold by, by class: sizes are sold in GB and built in GiB, less
@@ -46,10 +52,16 @@ class Server:
         Tokens that one replica's cache holds; None never runs out. [token]
     replicas, devices : int
         Copies, and devices of all copies together.
+    lanes : int
+        Micro-batches that a replica has on the way through its pipeline; 1 without one. Each has its share of the seats
+        and of the cache, and a step of its own cost.
     limit : StepCost, optional
         Cost at printed limits, for the power.
     idle_w, tdp_w : float, optional
         Of one device. [W]
+    active_w : (seats + 1,) float, optional
+        Power of a device while a lane decodes so many sequences; by default linear in the work at printed limits.
+        [W]
     tokens_per_step : float
         Tokens that a decode step yields of each sequence; above 1 with speculation.
     name : str
@@ -61,30 +73,39 @@ class Server:
     kv_tokens: int | None = None
     replicas: int = 1
     devices: int = 1
+    lanes: int = 1
     limit: StepCost | None = None
     idle_w: float | None = None
     tdp_w: float | None = None
+    active_w: NDArray[np.float64] | None = None
     tokens_per_step: float = 1.0
     name: str = "server"
 
     def __post_init__(self) -> None:
         """Hold the invariants of a server."""
-        if self.replicas < 1 or self.devices < 1:
-            raise InputError(f"replicas is {self.replicas} and devices {self.devices}; there is at least one")
+        if self.replicas < 1 or self.devices < 1 or self.lanes < 1:
+            raise InputError(
+                f"replicas is {self.replicas}, devices {self.devices} and lanes {self.lanes}; each is at least 1"
+            )
         if not 1.0 <= self.tokens_per_step < float("inf"):
             raise InputError(f"tokens_per_step is {self.tokens_per_step!r}; a step yields at least one token")
         if self.kv_tokens is not None and self.kv_tokens < 1:
             raise InputError(f"kv_tokens is {self.kv_tokens}; the cache must hold at least one token")
-        seats = seats_of(self.scheduler)
+        seats = self.seats
         if len(self.cost.decode_s) <= seats:
             raise InputError(
                 f"decode_s has {len(self.cost.decode_s)} entries for up to {seats} sequences; give {seats + 1}"
             )
 
+    @property
+    def seats(self) -> int:
+        """Requests that a lane works on at once."""
+        return seats_of(self.scheduler, self.lanes)
 
-def seats_of(scheduler: Scheduler) -> int:
-    """Requests that a scheduler works on at once."""
-    return scheduler.max_seqs if isinstance(scheduler, Continuous) else scheduler.batch
+
+def seats_of(scheduler: Scheduler, lanes: int = 1) -> int:
+    """Requests that a lane works on at once."""
+    return -(-scheduler.max_seqs // lanes) if isinstance(scheduler, Continuous) else scheduler.batch
 
 
 def server_of(
@@ -107,7 +128,7 @@ def server_of(
         deployments like it (:func:`~reckoner.simulate.prior.served`), or from all measurements where no server
         on a GPU is asked for.
     scheduler : Scheduler, optional
-        :class:`~reckoner.simulate.schedulers.Continuous` by default.
+        With the limits of :func:`~reckoner.simulate.schedulers.as_served_on` by default.
     kv_tokens : int, optional
         Tokens of a replica's cache; by default what :data:`MEMORY_SHARE` of the memory leaves.
     replicas : int, optional
@@ -120,26 +141,40 @@ def server_of(
     DoesNotFitError
         The weights leave no room for a cache.
     """
-    chosen = scheduler if scheduler is not None else Continuous()
+    chosen = scheduler if scheduler is not None else default_scheduler(design.device)
     tokens = chosen.token_budget if isinstance(chosen, Continuous) else STATIC_TOKENS
-    seats = seats_of(chosen)
+    lanes = int(design.serving.pp)
+    seats = seats_of(chosen, lanes)
+    watts = active_w(design, workload if workload is not None else Workload(), seats) if efficiency is None else None
     if efficiency is None and is_served(design):
         efficiency = served(design)
     cost = step_cost(design, efficiency, max_seqs=seats, tokens=tokens, workload=workload)
-    each = int(design.serving.tp)
+    each = int(design.serving.tp) * lanes
     copies = int(design.serving.replicas) if replicas is None else replicas
     device = design.device
     return Server(
         cost=cost,
         scheduler=chosen,
-        kv_tokens=kv_tokens if kv_tokens is not None else cache_tokens(design, tokens, seats),
+        kv_tokens=kv_tokens if kv_tokens is not None else cache_tokens(design, tokens, seats_of(chosen)),
         replicas=copies,
         devices=copies * each,
+        lanes=lanes,
         limit=limit_cost(design, max_seqs=seats, tokens=tokens),
         idle_w=prepare(design).idle_w if device.tdp_w is not None else None,
         tdp_w=device.tdp_w,
+        active_w=watts,
         name=f"{copies} x {each} {device.name} with {design.model.name}",
     )
+
+
+def default_scheduler(device: Device) -> Continuous:
+    """Continuous batching with the limits that an engine chooses on a device."""
+    return as_served_on(device.name, installed_bytes(device))
+
+
+def installed_bytes(device: Device) -> float:
+    """Memory that a process finds on a device."""
+    return INSTALLED.get(device.device_class, 1.0) * device.memory_bytes
 
 
 def cache_tokens(design: Design, step_tokens: int, max_seqs: int) -> int | None:
@@ -158,20 +193,20 @@ def cache_tokens(design: Design, step_tokens: int, max_seqs: int) -> int | None:
         Nothing is left beside weights and activations.
     """
     plan, serving = prepare(design), design.serving
-    shape, tp = plan.shape, float(serving.tp)
+    shape, tp, pp = plan.shape, float(serving.tp), float(serving.pp)
     per_token = float(shape.kv_bytes_per_token + shape.windowed_kv_bytes_per_token)
     if per_token == 0.0:
         return None
-    weights = 0.0 if plan.in_flash else float(shape.weight_bytes) / tp
+    weights = 0.0 if plan.in_flash else float(shape.weight_bytes) / (tp * pp)
     activations = ACTIVATION_COPIES * ACTIVATION_BYTES * float(shape.hidden) * step_tokens / tp
     activations += LOGIT_BYTES * design.model.vocab * max_seqs / tp
-    taken = MEMORY_SHARE * INSTALLED.get(design.device.device_class, 1.0) * design.device.memory_bytes
+    taken = MEMORY_SHARE * installed_bytes(design.device)
     room = taken - weights - activations - plan.runtime_bytes
-    tokens = int(tokens_that_fit(room, per_token * float(kv_copies(shape.kv_heads, tp)) / tp))
+    tokens = int(tokens_that_fit(room, per_token * float(kv_copies(shape.kv_heads, tp)) / (tp * pp)))
     if tokens < 1:
         raise DoesNotFitError(
             f"{design.model.name} needs {show(weights + activations + plan.runtime_bytes, 'B', 4)} on each "
             f"{design.device.name} before any cache, of {show(taken, 'B', 4)}; "
-            "raise tp, or store weights in fewer bits"
+            "raise tp or pp, or store weights in fewer bits"
         )
     return tokens

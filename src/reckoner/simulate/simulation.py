@@ -1,4 +1,4 @@
-"""What a simulation found: latencies by request, percentiles with intervals, goodput, load, power and dollars."""
+"""What a simulation found, request by request."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from reckoner.design import Slo
 from reckoner.errors import InputError, UnknownNameError
-from reckoner.physics.energy import power_w
 from reckoner.simulate.arrivals import Arrivals
+from reckoner.simulate.outcome import LEAST_FOR_OVERLOAD, METRICS, RATIO_FOR_OVERLOAD, Floats, Outcome, Series
 from reckoner.simulate.percentiles import Percentile, gap_percentile, percentile_of, quantile
 from reckoner.simulate.sketch import Sketch
 from reckoner.simulate.timeline import Run, Timeline
@@ -20,53 +20,9 @@ from reckoner.simulate.timeline import Run, Timeline
 if TYPE_CHECKING:
     from reckoner.simulate.server import Server
 
-Floats = NDArray[np.float64]
-
-METRICS = ("queue", "ttft", "tpot", "e2e")
-"""Latencies by request: wait before the first step, time to first token, gap between tokens, all of it, in s."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Series:
-    """Load over time in bins of equal width; one entry a bin.
-
-    Parameters
-    ----------
-    width_s : float
-        Of a bin. [s]
-    utilisation : (m,) float
-        Share of the replicas' time that a step took.
-    sequences, waiting : (m,) float
-        Requests in a step, and in the queue, over all replicas.
-    kv_share : (m,) float
-        Share of the cache in use; 0 where it never runs out.
-    output_tokens_per_s, input_tokens_per_s : (m,) float
-        Rates. [token/s]
-    power_w, usd_per_s : (m,) float or None
-        Of all devices; None where unknown. [W], [USD/s]
-    """
-
-    width_s: float
-    utilisation: Floats
-    sequences: Floats
-    waiting: Floats
-    kv_share: Floats
-    output_tokens_per_s: Floats
-    input_tokens_per_s: Floats
-    power_w: Floats | None
-    usd_per_s: Floats | None
-
-    def __len__(self) -> int:
-        return len(self.utilisation)
-
-    @property
-    def time_s(self) -> Floats:
-        """Middle of each bin, in s."""
-        return np.asarray((np.arange(len(self)) + 0.5) * self.width_s, dtype=np.float64)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Simulation:
+class Simulation(Outcome):
     """Requests served, in the order of the arrivals.
 
     Parameters
@@ -158,14 +114,18 @@ class Simulation:
         as little as one over the mean number in a step (assumption).
         """
         if metric == "itl":
-            held = float((self.series.sequences / np.maximum(self.series.utilisation, 1e-12)).mean())
-            return gap_percentile(self.gaps, q, len(self), max(held, 1.0))
+            return gap_percentile(self.gaps, q, len(self), self.series.held)
         values = self.latency_s(metric)
         ordered = self.kept.get(metric)
         if ordered is None:
             ordered = np.sort(values)
             self.kept[metric] = ordered
         return percentile_of(values, q, metric, ordered)
+
+    def point(self, metric: str, q: float) -> float | None:
+        """Quantile of a latency of however few requests; None of none, in s."""
+        values = self.latency_s(metric)
+        return quantile(values, q) if len(values) else None
 
     def gaps_of(self, row: int) -> list[Run]:
         """Gaps between the tokens of one answered request, as runs: a stall is a run of one long gap.
@@ -195,19 +155,29 @@ class Simulation:
         return timeline.runs(row, int(self.replica[row]), float(self.first_s[row]), float(self.finish_s[row]), steps)
 
     @property
+    def load(self) -> str:
+        """What was asked, in words."""
+        return self.arrivals.name
+
+    @property
+    def refused(self) -> int:
+        """Count the requests that could never fit into the cache."""
+        return len(self.rejected)
+
+    @property
+    def first_refused(self) -> str:
+        """The first of those by row and size; empty where there is none."""
+        return refused_row(self.arrivals, int(self.rejected[0]), 0) if len(self.rejected) else ""
+
+    @property
+    def tokens_out(self) -> int:
+        """Tokens put out."""
+        return int(self.output_tokens.sum())
+
+    @property
     def makespan_s(self) -> float:
         """From the first arrival to the last answer, in s."""
         return float(self.finish_s.max() - self.arrival_s.min())
-
-    @property
-    def requests_per_s(self) -> float:
-        """Answers over the makespan, in 1/s."""
-        return len(self) / self.makespan_s if self.makespan_s > 0.0 else math.inf
-
-    @property
-    def output_tokens_per_s(self) -> float:
-        """Tokens put out over the makespan, in token/s."""
-        return float(self.output_tokens.sum()) / self.makespan_s if self.makespan_s > 0.0 else math.inf
 
     @property
     def preemptions(self) -> int:
@@ -217,112 +187,36 @@ class Simulation:
     @property
     def overload(self) -> float | None:
         """Demand over what was served, where an open loop's queue kept growing; None where it did not."""
-        if self.arrivals.follows is not None or len(self) < _LEAST_FOR_OVERLOAD:
+        if self.arrivals.follows is not None or len(self) < LEAST_FOR_OVERLOAD:
             return None
         wait = self.latency_s("queue")
         quarter = len(wait) // 4
         early, late = float(wait[quarter : 2 * quarter].mean()), float(wait[-quarter:].mean())
         e2e = self.latency_s("e2e") - wait
         ratio = self.makespan_s / max(float(self.arrival_s[-1] - self.arrival_s[0]), 1e-300)
-        grows = late > max(1.3 * early, float(np.median(e2e))) and ratio > _RATIO_FOR_OVERLOAD
+        grows = late > max(1.3 * early, float(np.median(e2e))) and ratio > RATIO_FOR_OVERLOAD
         return ratio if grows else None
-
-    def goodput(self, slo: Slo) -> float:
-        """Requests per second whose own latencies keep every limit of ``slo``, in 1/s."""
-        return self.share_within(slo) * self.requests_per_s
 
     def share_within(self, slo: Slo) -> float:
         """Share of the answered requests whose own latencies keep every limit."""
-        good = np.ones(len(self), bool)
-        if slo.ttft_p99_s is not None:
-            good &= self.latency_s("ttft") <= slo.ttft_p99_s
-        if slo.e2e_p99_s is not None:
-            good &= self.latency_s("e2e") <= slo.e2e_p99_s
-        if slo.tpot_p99_s is not None:
-            good &= (self.finish_s - self.first_s) <= slo.tpot_p99_s * np.maximum(self.output_tokens - 1, 0) + 1e-12
-        return float(good.mean())
-
-    def meets(self, slo: Slo) -> bool:
-        """Whether the 99th percentiles keep the limits, nobody is rejected and the queue does not grow."""
-        if len(self.rejected) or self.overload is not None:
-            return False
-        bounds = {"ttft": slo.ttft_p99_s, "tpot": slo.tpot_p99_s, "e2e": slo.e2e_p99_s}
-        for metric, limit in bounds.items():
-            values = self.latency_s(metric)
-            if limit is not None and len(values) and quantile(values, 0.99) > limit:
-                return False  # answers of one token have no gap that could be too long
-        return True
-
-    @property
-    def energy_j(self) -> float | None:
-        """Of all devices over the makespan; None where the power limit is unknown, in J."""
-        if self.series.power_w is None:
-            return None
-        return float(self.series.power_w.sum()) * self.series.width_s
-
-    @property
-    def usd_per_request(self) -> float | None:
-        """Rent of all devices over the makespan, by answer; None without a rate, in USD."""
-        if self.usd_per_hour is None:
-            return None
-        return self.usd_per_hour * self.server.devices * self.makespan_s / 3600.0 / len(self)
-
-    def to_dict(self, quantiles: tuple[float, ...] = (0.5, 0.9, 0.99)) -> dict[str, Any]:
-        """Plain values for JSON; a percentile that too few requests stand behind is null."""
-        found: dict[str, Any] = {}
-        for metric in (*METRICS, "itl"):
-            row: dict[str, Any] = {}
-            for q in quantiles:
-                try:
-                    p = self.percentile(metric, q)
-                except InputError:
-                    row[f"p{100 * q:g}"] = None
-                    continue
-                row[f"p{100 * q:g}"] = p.to_dict()
-            found[f"{metric}_s"] = row
-        busy = self.series.utilisation
-        return {
-            "server": self.server.name,
-            "arrivals": self.arrivals.name,
-            "requests": len(self),
-            "rejected": len(self.rejected),
-            "dropped": self.dropped,
-            "makespan_s": self.makespan_s,
-            "requests_per_s": self.requests_per_s,
-            "output_tokens_per_s": self.output_tokens_per_s,
-            "preemptions": self.preemptions,
-            "overload": self.overload,
-            "latency": found,
-            "utilisation": float(busy.mean()),
-            "kv_share_max": float(self.series.kv_share.max()),
-            "energy_j": self.energy_j,
-            "usd_per_request": self.usd_per_request,
-            "steps": self.steps,
-            "events": self.events,
-        }
+        return float(
+            within(slo, self.first_s - self.arrival_s, self.finish_s - self.arrival_s, self.output_tokens).mean()
+        )
 
 
-_LEAST_FOR_OVERLOAD = 40  # answers below which a growing queue is not told from chance. Assumption.
-_RATIO_FOR_OVERLOAD = 1.02  # demand over served below which a run's end effects explain the difference. Assumption.
+def refused_row(arrivals: Arrivals, row: int, before: int) -> str:
+    """Name a request that can never fit: its row, counted from 1 with those ``before``, and its size."""
+    prompt, output = int(arrivals.prompt_tokens[row]), int(arrivals.output_tokens[row])
+    return f"request {before + row + 1:,} with {prompt:,} tokens in and {output:,} out"
 
 
-def series_of(server: Server, bins: Floats, width_s: float, end_s: float, usd_per_hour: float | None) -> Series:
-    """Turn the kernel's sums into rates; ``bins`` has one row a bin and one column a channel."""
-    used = max(1, math.ceil(end_s / width_s - 1e-9))
-    busy, seqs, blocks, waiting, out, into, limit = bins[:used].T / width_s
-    total = 0.0 if server.kv_tokens is None else float(server.kv_tokens * server.replicas)
-    power = None
-    if server.tdp_w is not None and server.idle_w is not None:
-        power = np.asarray(power_w(server.idle_w, server.tdp_w, np.minimum(limit / server.replicas, 1.0)))
-        power = power * server.devices
-    return Series(
-        width_s=width_s,
-        utilisation=busy / server.replicas,
-        sequences=seqs,
-        waiting=waiting,
-        kv_share=blocks / total if total else np.zeros(used),
-        output_tokens_per_s=out,
-        input_tokens_per_s=into,
-        power_w=power,
-        usd_per_s=None if usd_per_hour is None else np.full(used, usd_per_hour * server.devices / 3600.0),
-    )
+def within(slo: Slo, ttft_s: Floats, e2e_s: Floats, output: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Whether each request's own latencies keep every limit."""
+    good = np.ones(len(ttft_s), bool)
+    if slo.ttft_p99_s is not None:
+        good &= ttft_s <= slo.ttft_p99_s
+    if slo.e2e_p99_s is not None:
+        good &= e2e_s <= slo.e2e_p99_s
+    if slo.tpot_p99_s is not None:
+        good &= (e2e_s - ttft_s) <= slo.tpot_p99_s * np.maximum(output - 1, 0) + 1e-12
+    return good

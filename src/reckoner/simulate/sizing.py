@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -30,6 +32,17 @@ Report = Callable[[str], None]
 """Told a line about each step of a search."""
 
 
+class Mapper(Protocol):
+    """Whatever maps a function over tasks: an executor of :mod:`concurrent.futures`, or a pool of processes.
+
+    Dask's is ``Client().get_executor()``. Ray has no executor (ray-project/ray, issue 29456, open in 2026-11); its
+    ``ray.util.multiprocessing.Pool`` maps as well.
+    """
+
+    def map(self, function: Callable[..., Any], tasks: Sequence[Any], /) -> Iterable[Any]:
+        """Results in the order of the tasks."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
     """The largest rate that keeps every limit.
@@ -45,7 +58,7 @@ class Capacity:
     n : int
         Requests of each stream.
     binding : str
-        Limit that the next higher rate broke: "ttft", "tpot", "e2e" or "overload".
+        Limit that the next higher rate broke, in most streams: "ttft", "tpot", "e2e" or "overload".
     simulations : int
         Runs that it took.
     """
@@ -82,7 +95,7 @@ class Fleet:
     simulation: Simulation
 
 
-def capacity(
+def capacity(  # noqa: PLR0913 - one question, and how hard to look
     design: Design | Server,
     workload: Workload | Arrivals,
     slo: Slo,
@@ -92,6 +105,7 @@ def capacity(
     n: int = 4000,
     seeds: int = 5,
     report: Report | None = None,
+    executor: Mapper | None = None,
 ) -> Capacity:
     """Largest request rate that meets an SLO, by bisection on the same random numbers at every rate.
 
@@ -108,7 +122,9 @@ def capacity(
     n, seeds : int
         Requests of a stream, and streams.
     report : callable, optional
-        Told each rate that was tried.
+        Told each rate that was tried, where no executor is given.
+    executor : Mapper, optional
+        Who works on the streams; by default this process, one stream after the other. The answer is the same.
 
     Raises
     ------
@@ -129,13 +145,14 @@ def capacity(
             raise InputError(f"n is {n} and seeds {seeds}; a P99 takes at least {_LEAST_N} requests and one seed")
         lengths = fixed(int(_one("prompt_tokens", workload.prompt_tokens)), int(_one("output", workload.output_tokens)))
         streams = [poisson(1.0, lengths, n=n, seed=seed) for seed in range(seeds)]
-    found: list[float] = []
-    runs, binding = 0, "overload"
     guess = _first_guess(server, streams[0])
-    for stream in streams:
-        rate, why, took = _bisect(server, stream, slo, guess, report)
-        found.append(rate)
-        guess, binding, runs = rate, why, runs + took
+    if executor is None:
+        ends = [_bisect(server, stream, slo, guess, report) for stream in streams]
+    else:
+        ends = list(executor.map(_bisected, [(server, stream, slo, guess) for stream in streams]))
+    found = [rate for rate, _, _ in ends]
+    binding = Counter(why for _, why, _ in ends).most_common(1)[0][0]
+    runs = sum(took for _, _, took in ends)
     mean = float(np.mean(found))
     reach = (
         _T90[min(len(found), len(_T90) - 1)] * float(np.std(found, ddof=1)) / math.sqrt(len(found)) if found[1:] else 0
@@ -241,7 +258,7 @@ def server_at(
 def _devices_each(design: Design | Server) -> int:
     if isinstance(design, Server):
         return design.devices // design.replicas
-    return int(_one("tp", design.serving.tp))
+    return int(_one("tp", design.serving.tp) * _one("pp", design.serving.pp))
 
 
 def _one(name: str, value: object) -> float:
@@ -291,11 +308,16 @@ def _first_guess(server: Server, arrivals: Arrivals) -> float:
     cost, seats = server.cost, len(server.cost.decode_s) - 1
     prompt, output = float(arrivals.prompt_tokens.mean()), float(arrivals.output_tokens.mean())
     if server.kv_tokens is not None:
-        seats = max(1, min(seats, int(server.kv_tokens / (prompt + output))))
+        seats = max(1, min(seats, int(server.kv_tokens / server.lanes / (prompt + output))))
     step = cost.decode_s[seats] + cost.kappa_s * seats * (prompt + output / 2.0)
     index = min(int(prompt), len(cost.pass_s) - 1)
     prefill = cost.pass_s[index] + cost.tail_s * max(0.0, prompt - index) + cost.pair_s * prompt**2 / 2.0
-    return float(server.replicas / max(prefill + output * step / seats, 1e-12))
+    return float(server.replicas * server.lanes / max(prefill + output * step / seats, 1e-12))
+
+
+def _bisected(task: tuple[Server, Arrivals, Slo, float]) -> tuple[float, str, int]:
+    """One stream; a top-level function, so that any executor can send it elsewhere."""
+    return _bisect(*task, report=None)
 
 
 def _bisect(server: Server, unit: Arrivals, slo: Slo, guess: float, report: Report | None) -> tuple[float, str, int]:
