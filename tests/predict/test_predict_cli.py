@@ -95,6 +95,11 @@ def test_terms_come_with_json_when_asked_for(capsys, monkeypatch):
         (("llama-3.1-8b", "-d", "h100", "--tp", "3"), "tp is 3; it must divide the 32 heads"),
         (("llama-3.1-8b", "-d", "h100", "--compute", "fp4"), "nvidia-h100-sxm has no fp4 peak; present:"),
         (("llama-3.1-8b", "-d", "h100", "--engine", "vlm"), "no engine named 'vlm'. Did you mean vllm"),
+        (
+            ("llama-3.1-8b", "-d", "h100", "--draft-tokens", "2", "--acceptance", "1.2"),
+            "acceptance is 1.2; it is a prob",
+        ),
+        (("llama-3.1-8b", "-d", "h100", "--dp", "2"), "copies of a dense model are replicas"),
         (("llama-3.1-8b", "-d", "h100", "--level", "2"), "level is 2.0; it must lie between 0 and 1"),
         (("no/such/config.json", "-d", "h100"), "no file no/such/config.json; check the path"),
     ],
@@ -135,3 +140,10 @@ def test_the_roofline_picture_is_a_png(capsys, monkeypatch, tmp_path):
 def test_the_listing_says_what_the_verbs_say_themselves():
     for verb, command in (("predict", predict_command), ("sweep", sweep_command)):
         assert COMMANDS[verb][1] == (command.help or "").strip().splitlines()[0]
+
+
+def test_gains_are_said_with_what_they_rest_on(capsys, monkeypatch):
+    code, out, _ = run(capsys, monkeypatch, "predict", "llama-3.1-8b", "-d", "h100", "--prefill-replicas", "1")
+    assert code == 0
+    assert "1 prefill : 1 decode servers" in out
+    assert "disaggregation: from theory, not from measurements" in out

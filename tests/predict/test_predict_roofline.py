@@ -14,7 +14,17 @@ def chart(efficiency=PRIOR, **serving):
 
 
 @pytest.mark.parametrize("efficiency", [PRIOR, IDEAL])
-@pytest.mark.parametrize("serving", [{}, {"batch": 64}, {"tp": 4, "batch": 8}, {"weights": "fp8"}])
+@pytest.mark.parametrize(
+    "serving",
+    [
+        {},
+        {"batch": 64},
+        {"tp": 4, "batch": 8},
+        {"weights": "fp8"},
+        {"batch": 8, "draft_tokens": 4},
+        {"prefill_replicas": 1, "prefill_tp": 4},
+    ],
+)
 def test_no_pass_lies_above_the_roof(efficiency, serving):
     drawn = chart(efficiency, **serving)
     roof, *dots = drawn.series

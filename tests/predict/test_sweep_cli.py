@@ -75,3 +75,17 @@ def test_what_does_not_fit_is_said_in_the_table_and_left_out_on_request():
 def test_bad_input_names_the_option(words, error, said):
     with pytest.raises(error, match=said):
         run("llama-3.1-8b", "-d", "h100", *words)
+
+
+def test_a_queue_without_end_is_null_in_json_and_said_in_the_table():
+    words = ("llama-3.1-8b", "-d", "h100", "--rate", "0.1,1000")
+    columns = json.loads(run(*words, "--json").stdout)["columns"]
+    assert columns["arrivals_per_s"] == [0.1, 1000.0]
+    assert columns["ttft_s"][1] is None
+    assert columns["ttft_s"][0] > 0
+    assert "without end" in run(*words).stdout
+
+
+def test_gains_are_axes_of_the_command():
+    rows = json.loads(run("llama-3.1-8b", "-d", "h100", "--draft-tokens", "0,4", "-b", "1", "--json").stdout)["columns"]
+    assert rows["tpot_s"][1] < rows["tpot_s"][0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from reckoner.cli._design import NUMBERS, WORDS, design_options, given, numbers,
 from reckoner.errors import InputError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from reckoner.predict.sweep import Sweep
 
 SHOWN = {
@@ -65,7 +68,7 @@ def command(models: str, device: str, **options: Any) -> int:
     if options["sort"] is not None:
         table = table.sort(options["sort"])
     if options["as_json"]:
-        click.echo(canonical_json({"columns": {name: c.tolist() for name, c in table.columns.items()}}), nl=False)
+        click.echo(canonical_json({"columns": {name: _plain(c) for name, c in table.columns.items()}}), nl=False)
     elif options["as_csv"]:
         out = csv.writer(sys.stdout, lineterminator="\n")
         out.writerow(table.names)
@@ -74,6 +77,11 @@ def command(models: str, device: str, **options: Any) -> int:
         _print(table)
     click.echo(f"reckoner: {len(table)} designs", err=True)
     return 0
+
+
+def _plain(column: NDArray[Any]) -> list[Any]:
+    """Values for JSON; nothing where a queue grows without end."""
+    return [None if value == math.inf else value for value in column.tolist()]
 
 
 def _bounds(flag: str, texts: tuple[str, ...]) -> dict[str, float]:
@@ -87,13 +95,18 @@ def _bounds(flag: str, texts: tuple[str, ...]) -> dict[str, float]:
     return bounds
 
 
+def _cell(value: float, unit: str) -> str:
+    from reckoner.cli.predict import show_metric
+
+    return "without end" if value == math.inf else show_metric(value, unit)
+
+
 def _print(table: Sweep) -> None:
     """Axes with more than one value, and the metrics that are read most; --csv has all."""
     from rich import box
     from rich.table import Table
 
     from reckoner.cli._design import console
-    from reckoner.cli.predict import show_metric
     from reckoner.predict.prediction import UNITS
 
     varied = [name for name, values in table.axes.items() if len(values) > 1]
@@ -106,8 +119,7 @@ def _print(table: Sweep) -> None:
     for row in table.records():
         axes = [f"{row[name]:g}" if isinstance(row[name], float) else str(row[name]) for name in varied]
         cells = [
-            ("yes" if row[name] else "no") if name == "fits" else show_metric(row[name], UNITS[name])
-            for name in metrics
+            ("yes" if row[name] else "no") if name == "fits" else _cell(row[name], UNITS[name]) for name in metrics
         ]
         shown.add_row(*axes, *cells)
     console().print(shown)

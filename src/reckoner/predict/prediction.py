@@ -120,13 +120,13 @@ class Prediction:
 
     @property
     def itl_max_s(self) -> Num:
-        """Longest gap between tokens: a decode step that carries a prompt, or as much of one as the budget lets in."""
+        """Longest gap between tokens: a step that carries a prompt, or what the budget lets in; at least the mean gap."""
         o = self.outcome
         own_s = (o.own.total_s - o.own.layers_s) / o.passes
         apart = (self.design.serving.prefill_replicas > 0.0) | (o.batch <= 1.0)
         if self.design.serving.scheduler == "static":
             own_s = 0.0 * own_s
-        return o.factors.tpot * (o.step.total_s + where(apart, 0.0, own_s))
+        return maximum(o.factors.tpot * (o.step.total_s + where(apart, 0.0, own_s)), self.tpot_s)
 
     @property
     def theory(self) -> tuple[str, ...]:

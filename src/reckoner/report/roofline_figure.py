@@ -41,9 +41,7 @@ def roofline_chart(prediction: Prediction) -> Chart:
     device, peak = design.device, design.peak_flop_per_s
     bandwidth = device.bandwidth_bytes_per_s
     passes = _passes(prediction, numbers)
-    points = {
-        name: (_intensity(work), float(work.flops) / (total_s * float(numbers.tp))) for name, work, total_s in passes
-    }
+    points = {name: (_intensity(work), float(work.flops) / (total_s * ranks)) for name, work, total_s, ranks in passes}
     corner = float(roofline.ridge(peak, bandwidth))
     intensities = [x for x, _ in points.values()]
     low, high = min(0.3, *intensities) / 2.0, max(3.0 * corner, *intensities) * 2.0
@@ -72,15 +70,18 @@ def roofline_chart(prediction: Prediction) -> Chart:
     )
 
 
-def _passes(prediction: Prediction, numbers: Numbers) -> tuple[tuple[str, Work, float], ...]:
+def _passes(prediction: Prediction, numbers: Numbers) -> tuple[tuple[str, Work, float, float], ...]:
     shape, outcome = prepare(prediction.design).shape, prediction.outcome
     prefix = numbers.prompt_tokens * numbers.prefix_hit
     context = numbers.prompt_tokens + 0.5 * numbers.output_tokens
-    step = decode_work(shape, shared_batch(outcome.batch, numbers.pp), context)
+    step = decode_work(shape, shared_batch(outcome.batch, numbers.pp), context, numbers.draft_tokens)
+    ranks = float(numbers.tp * numbers.dp)
+    reading = float(numbers.prefill_ranks) if numbers.prefill_replicas else ranks
+    drafted = f", {float(numbers.draft_tokens):g} drafted" if numbers.draft_tokens else ""
     own = prefill_work(shape, 1.0, numbers.prompt_tokens - prefix, prefix)
     return (
-        (f"decode step, batch {float(outcome.batch):.3g}", step, float(outcome.step.total_s)),
-        (f"prefill, {float(numbers.prompt_tokens):g} tokens", own, float(outcome.own.total_s)),
+        (f"decode step, batch {float(outcome.batch):.3g}{drafted}", step, float(outcome.step.total_s), ranks),
+        (f"prefill, {float(numbers.prompt_tokens):g} tokens", own, float(outcome.own.total_s), reading),
     )
 
 
