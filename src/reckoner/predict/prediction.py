@@ -120,7 +120,7 @@ class Prediction:
 
     @property
     def itl_max_s(self) -> Num:
-        """Longest gap between tokens: a step that carries a prompt, or what the budget lets in; at least the mean gap."""
+        """Longest gap between tokens: a step that carries a prompt or a chunk of one, at least the mean gap."""
         o = self.outcome
         own_s = (o.own.total_s - o.own.layers_s) / o.passes
         apart = (self.design.serving.prefill_replicas > 0.0) | (o.batch <= 1.0)
