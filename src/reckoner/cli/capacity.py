@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from reckoner.cli._design import given
+from reckoner.cli._search import searched, show_found
 from reckoner.cli.simulate import design_of, load_options, scheduler_of, serving_options, slo_options, trace_of
 from reckoner.errors import InputError
 
@@ -22,6 +23,8 @@ from reckoner.errors import InputError
 @click.option("--replica-availability", type=float, default=0.995, show_default=True, help="Of one replica.")
 @click.option("--headroom", type=float, default=0.0, show_default=True, help="Share by which the load is raised.")
 @click.option("--seeds", type=int, default=5, show_default=True, help="Streams of random arrivals.")
+@click.option("--axis", multiple=True, help="Values of an axis, such as tp=1,2,4; repeat it to search combinations.")
+@click.option("--workers", type=click.IntRange(1), help="Processes of a search; by default one a core.")
 @click.option("--usd-per-hour", type=float, help="Rent of one device.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write load over time (PNG).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -34,6 +37,7 @@ def command(model: str, **options: Any) -> int:
         $ reckoner capacity llama-3.1-8b -d h100 --prompt 512 --output 128 --ttft-p99 0.5 --tpot-p99 0.03
         $ reckoner capacity llama-3.1-70b -d h100 --tp 2 --weights fp8 --trace azure_2023_conv.parquet --times 10
             --ttft-p99 0.5 --availability 0.999
+        $ reckoner capacity llama-3.1-70b -d h100 --ttft-p99 0.5 --axis tp=2,4,8 --axis weights=bf16,fp8
     """  # noqa: D301 - click reads the backspace as "keep these lines"
     from reckoner.design import Slo, Workload
     from reckoner.files import canonical_json
@@ -41,6 +45,15 @@ def command(model: str, **options: Any) -> int:
 
     design = design_of(model, options)
     slo = Slo(**given(options, ("ttft_p99_s", "tpot_p99_s", "e2e_p99_s", "availability")))
+    if options["axis"]:
+        if options["trace"] is not None:
+            raise InputError("--axis searches designs under Poisson arrivals; leave out --trace")
+        searches, rows = searched(design, slo, options)
+        if options["as_json"]:
+            click.echo(canonical_json(searches), nl=False)
+        else:
+            show_found(rows)
+        return 0
     trace = trace_of(options)
     lengths = {"prompt_tokens": options["prompt_tokens"], "output_tokens": options["output_tokens"]}
     server = server_of(

@@ -11,6 +11,7 @@ the extra ``simulate``) and, much slower, as it stands.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from reckoner.simulate.kernel_parts import admissible
 from reckoner.simulate.kernel_steps import glide, mixed_step, prefill_step
 
 
-@compiled
+@partial(compiled, inline=False)
 def _advance(R, C, P, S, rep, limit_s):
     """Run all steps of a replica that begin before the limit; says 1 when it stops earlier.
 
@@ -119,38 +120,6 @@ def _advance_all(R, C, P, S, limit_s):
             return 1
 
 
-@compiled
-def _serve(R, C, P, S, roots, stop):
-    while True:
-        i = S.control[NEXT]
-        if i >= stop and stop < len(roots):
-            return False
-        arrival_s, pending = np.inf, False
-        if i < len(roots):
-            arrival_s = R[roots[i]].arrival_s
-        if S.control[PENDING] > 0 and R[S.pending[0]].arrival_s < arrival_s:
-            arrival_s, pending = R[S.pending[0]].arrival_s, True
-        one = P.chained == 0 and (P.routing == ROUND_ROBIN or P.replicas == 1) and arrival_s < np.inf
-        if one:
-            stopped = _advance(R, C, P, S, S.control[ROUTED] % P.replicas, arrival_s)
-        else:
-            stopped = _advance_all(R, C, P, S, arrival_s)
-        if S.control[FULL] > 0:
-            return False
-        if stopped > 0:
-            continue
-        if arrival_s == np.inf:
-            return True
-        if pending:
-            r = take(R, S)
-        else:
-            r = roots[i]
-            S.control[NEXT] = i + 1
-        rep = _route(R, P, S, r)
-        S.control[ROUTED] += 1
-        _enqueue(R, S, rep, r)
-
-
 def _entries(stamp: str) -> tuple[Callable[..., bool], Callable[..., None]]:
     """Return the two functions that are called from outside, whose machine code is kept between processes.
 
@@ -164,7 +133,34 @@ def _entries(stamp: str) -> tuple[Callable[..., bool], Callable[..., None]]:
         Returns whether everything has been answered; not so when the log of events is full.
         """
         _ = stamp
-        return _serve(R, C, P, S, roots, stop)
+        while True:
+            i = S.control[NEXT]
+            if i >= stop and stop < len(roots):
+                return False
+            arrival_s, pending = np.inf, False
+            if i < len(roots):
+                arrival_s = R[roots[i]].arrival_s
+            if S.control[PENDING] > 0 and R[S.pending[0]].arrival_s < arrival_s:
+                arrival_s, pending = R[S.pending[0]].arrival_s, True
+            one = P.chained == 0 and (P.routing == ROUND_ROBIN or P.replicas == 1) and arrival_s < np.inf
+            if one:
+                stopped = _advance(R, C, P, S, S.control[ROUTED] % P.replicas, arrival_s)
+            else:
+                stopped = _advance_all(R, C, P, S, arrival_s)
+            if S.control[FULL] > 0:
+                return False
+            if stopped > 0:
+                continue
+            if arrival_s == np.inf:
+                return True
+            if pending:
+                r = take(R, S)
+            else:
+                r = roots[i]
+                S.control[NEXT] = i + 1
+            rep = _route(R, P, S, r)
+            S.control[ROUTED] += 1
+            _enqueue(R, S, rep, r)
 
     def run_batches(R, C, P, S, wait_s, kv_tokens):
         """Static and dynamic batching; a replica serves every ``replicas``-th arrival, batch after batch."""

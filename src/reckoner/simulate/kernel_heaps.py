@@ -7,53 +7,45 @@ from reckoner.simulate.kernel_layout import PENDING, compiled
 
 
 @compiled
-def up(R, heap, base, j):
+def up(heap, ends, base, j):
     """Let entry ``j`` rise to its place."""
-    r = heap[base + j]
-    key = R[r].mark
+    r, key = heap[base + j], ends[base + j]
     while j > 0:
         above = (j - 1) // 2
-        other = heap[base + above]
-        if R[other].mark <= key:
+        if ends[base + above] <= key:
             break
-        heap[base + j] = other
-        R[other].place = j
+        heap[base + j], ends[base + j] = heap[base + above], ends[base + above]
         j = above
-    heap[base + j] = r
-    R[r].place = j
+    heap[base + j], ends[base + j] = r, key
+    return j
 
 
 @compiled
-def down(R, heap, base, size, j):
+def down(heap, ends, base, size, j):
     """Let entry ``j`` sink to its place."""
-    r = heap[base + j]
-    key = R[r].mark
+    r, key = heap[base + j], ends[base + j]
     while True:
         child = 2 * j + 1
         if child >= size:
             break
-        if child + 1 < size and R[heap[base + child + 1]].mark < R[heap[base + child]].mark:
+        if child + 1 < size and ends[base + child + 1] < ends[base + child]:
             child += 1
-        other = heap[base + child]
-        if R[other].mark >= key:
+        if ends[base + child] >= key:
             break
-        heap[base + j] = other
-        R[other].place = j
+        heap[base + j], ends[base + j] = heap[base + child], ends[base + child]
         j = child
-    heap[base + j] = r
-    R[r].place = j
+    heap[base + j], ends[base + j] = r, key
+    return j
 
 
 @compiled
-def remove(R, heap, base, size, j):
+def remove(heap, ends, base, size, j):
     """Take entry ``j`` out of a heap of ``size``."""
-    last = heap[base + size - 1]
+    last = base + size - 1
     if j == size - 1:
         return
-    heap[base + j] = last
-    R[last].place = j
-    down(R, heap, base, size - 1, j)
-    up(R, heap, base, R[last].place)
+    heap[base + j], ends[base + j] = heap[last], ends[last]
+    up(heap, ends, base, down(heap, ends, base, size - 1, j))
 
 
 @compiled

@@ -46,10 +46,10 @@ def end_decodes(R, P, S, rep):
     followers = 0
     while at.batch > 0:
         r = S.heap[base]
-        one = R[r]
-        if one.mark != at.step:
+        if S.ends[base] != at.step:
             break
-        remove(R, S.heap, base, at.batch, 0)
+        one = R[r]
+        remove(S.heap, S.ends, base, at.batch, 0)
         at.batch -= 1
         context = one.prompt + one.output - 1
         at.context -= context
@@ -84,8 +84,9 @@ def end_prefills(R, P, S, rep, count):
         S.residues[rep * P.block + (context - at.step) % P.block] += 1
         size = at.batch
         S.heap[base + size] = r
+        S.ends[base + size] = one.mark
         at.batch = size + 1
-        up(R, S.heap, base, size)
+        up(S.heap, S.ends, base, size)
     return followers
 
 
@@ -102,7 +103,10 @@ def _preempt(R, P, S, rep):
     else:
         left = one.mark - at.step
         context = one.prompt + one.output - 1 - left
-        remove(R, S.heap, rep * P.max_seqs, at.batch, one.place)
+        base, place = rep * P.max_seqs, 0
+        while S.heap[base + place] != r:
+            place += 1
+        remove(S.heap, S.ends, base, at.batch, place)
         at.batch -= 1
         at.context -= context
         at.free += blocks_of(context, P.block)

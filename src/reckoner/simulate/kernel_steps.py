@@ -60,7 +60,7 @@ def glide(R, C, P, S, rep, limit_s):
     at = S.at[rep]
     batch, step, context, t = at.batch, at.step, at.context, at.clock_s
     base, block, free = rep * P.block, P.block, at.free
-    n = R[S.heap[rep * P.max_seqs]].mark - step
+    n = S.ends[rep * P.max_seqs] - step
     phase = (-step) % block  # residue that begins a block in this step; one less in each step that follows
     if free < (n // block + 1) * batch:
         n = _steps_that_fit(S, base, block, phase, free, batch, n)

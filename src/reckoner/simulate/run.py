@@ -293,6 +293,7 @@ def state_of(server: Server, policy: Policy, *, groups: int, pending: int, event
     return layout.State(
         at=at,
         heap=np.zeros(policy.replicas * policy.max_seqs, np.int32),
+        ends=np.zeros(policy.replicas * policy.max_seqs, np.int64),
         residues=np.zeros(policy.replicas * policy.block, np.int32),
         finishing=np.zeros(policy.max_seqs + 1, np.int32),
         pending=np.zeros(pending, np.int32),
