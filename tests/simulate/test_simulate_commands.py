@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from reckoner.cli import group
-from reckoner.errors import InputError
+from reckoner.errors import InputError, ReckonerError
 
 LOAD = ["--prompt", "512", "--output", "64", "-n", "600"]
 
@@ -84,3 +84,89 @@ def test_capacity_finds_a_rate_with_an_interval_or_devices_for_a_load():
 def test_bad_questions_are_refused_with_the_remedy(words, said):
     with pytest.raises(InputError, match=said):
         run(*words)
+
+
+def test_a_stream_prints_the_same_document_with_its_error():
+    words = ["simulate", "llama-3.1-8b", "-d", "h100", "--rate", "10", *LOAD, "--ttft-p99", "1", "--json"]
+    whole, found = json.loads(run(*words)), json.loads(run(*words, "--stream"))
+    assert whole.keys() == found.keys()
+    assert found["requests"] == 600
+    for metric in ("queue_s", "ttft_s", "tpot_s", "e2e_s", "itl_s"):
+        ours, exact = found["latency"][metric]["p99"], whole["latency"][metric]["p99"]
+        assert ours["value"] == pytest.approx(exact["value"], rel=2 * ours["relative_error"])
+
+
+def test_designs_are_searched_along_axes():
+    words = [
+        "capacity",
+        "llama-3.1-70b",
+        "-d",
+        "h100",
+        "-n",
+        "400",
+        "--seeds",
+        "2",
+        "--ttft-p99",
+        "1",
+        "--workers",
+        "1",
+    ]
+    axes = ["--axis", "tp=1,2", "--axis", "pp=1,2", "--axis", "weights=bf16"]
+    rows = json.loads(run(*words, *axes, "--json"))["found"]
+    assert [row["devices"] for row in rows if row["capacity"] is None] == [1]
+    best = rows[0]["capacity"]["requests_per_s"] / rows[0]["devices"]
+    assert all(best >= row["capacity"]["requests_per_s"] / row["devices"] for row in rows[:-1])
+    assert "tp" in run(*words, *axes)
+    for bad, said in (("tp", "give a name once"), ("tp=a", "whole numbers"), ("tensor=1", "no axis named")):
+        with pytest.raises(ReckonerError, match=said):
+            run(*words, "--axis", bad)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("arrival_s,prompt_tokens,output_tokens\n0,9,9\n5,9,9\n3,9,9", "row 3: arrives 2 s before the row above"),
+        ("arrival_s,prompt_tokens,output_tokens\n-1,9,9\n5,9,9", "row 1: arrives at -1 s"),
+        ("arrival_s,prompt_tokens,output_tokens\nnan,9,9", "row 1: arrival_s is 'nan'"),
+        ("arrival_s,prompt_tokens,output_tokens\n0,9000000000,9", "prompt_tokens.0. is 9000000000; .* 10,000,000"),
+        ("when,prompt_tokens,output\n0,9,9", "no column for arrival, output; found when, prompt_tokens, output"),
+        ("", "holds no requests"),
+    ],
+)
+def test_a_trace_that_cannot_be_is_refused_by_row(tmp_path, lines, said):
+    trace = tmp_path / "trace.csv"
+    trace.write_text(lines)
+    with pytest.raises(InputError, match=said):
+        run("simulate", "llama-3.1-8b", "-d", "h100", "--trace", str(trace))
+
+
+def test_requests_that_never_fit_or_hold_nothing_are_counted_by_name(tmp_path):
+    trace = tmp_path / "trace.csv"
+    trace.write_text("arrival_s,prompt_tokens,output_tokens\n0,0,10\n1,100,10\n2,900000,10\n3,100,20\n")
+    words = ["simulate", "llama-3.1-8b", "-d", "h100", "--trace", str(trace)]
+    for more in ([], ["--stream"]):
+        out = run(*words, *more)
+        assert "1 rejected: larger than the cache, first request 2 with 900,000 tokens in and 10 out" in out
+        assert "(1 empty requests left out)" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--rate", "nan"], "requests_per_s is nan"),
+        (["--rate", "-1"], "requests_per_s is -1"),
+        (["--rate", "1e300"], "to 1e.09"),
+        (["--rate", "5", "--replicas", "0"], "replicas is 0"),
+        (["--rate", "5", "--prompt", "0"], r"prompt_tokens\[0\] is 0"),
+        (["--rate", "5", "--burst", "nan"], "cv is nan"),
+        (["--rate", "5", "--pp", "500"], "32 layers"),
+        (["--rate", "5", "--max-seqs", "0"], "max_seqs is 0"),
+        (["--rate", "5", "--usd-per-hour", "nan"], "usd_per_hour is nan"),
+        (["--rate", "5", "--seed", "-1"], "seed is -1"),
+        (["--clients", "0"], "clients is 0"),
+        (["--clients", "3", "--stream"], "a stream is an open loop"),
+    ],
+)
+def test_absurd_numbers_are_refused_with_what_was_seen(words, said):
+    with pytest.raises(InputError, match=said):
+        run("simulate", "llama-3.1-8b", "-d", "h100", *LOAD, *words)

@@ -29,7 +29,7 @@ from reckoner.simulate import (
     simulate,
 )
 from reckoner.simulate.cost import linear_cost, step_cost
-from reckoner.simulate.percentiles import percentile_of
+from reckoner.simulate.percentiles import ends, percentile_of, quantile
 from reckoner.simulate.server import server_of
 
 COST = linear_cost(base_s=0.01, sequence_s=0.0001, token_s=1e-5, kappa_s=1e-9)
@@ -66,6 +66,24 @@ def test_intervals_hold_the_quantile_as_often_as_they_say(q, seed):
         p = percentile_of(rng.uniform(size=400), q)
         hits += p.low <= q <= p.high
     assert hits >= 44  # 60 draws at 90 % or more: fewer than 44 once in 10,000
+
+
+def test_intervals_of_waits_that_are_alike_hold_the_long_run_where_counting_them_as_independent_does_not():
+    # M/D/1 at 90 %: waits of one busy period are alike. The truth is that of a run fifty times as long.
+    server = Server(cost=linear_cost(base_s=0.0, token_s=0.0001, max_seqs=1), scheduler=Continuous(max_seqs=1))
+    long = simulate(server, poisson(9.0, fixed(1000, 1), n=400_000, seed=99))
+    truth = quantile(long.latency_s("queue"), 0.9)
+    hits = naive = 0
+    for seed in range(60):
+        found = simulate(server, poisson(9.0, fixed(1000, 1), n=4000, seed=seed))
+        p = found.percentile("queue", 0.9)
+        ordered = np.sort(found.latency_s("queue"))
+        low, high = ends(4000, 4000.0, 0.9)
+        hits += p.low <= truth <= p.high
+        naive += ordered[low] <= truth <= ordered[high]
+        assert p.independent < 2000
+    assert naive < 30  # says 90 %
+    assert hits >= 42
 
 
 def test_a_p99_of_too_few_requests_is_refused_with_the_number_it_takes():

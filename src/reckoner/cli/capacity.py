@@ -41,8 +41,10 @@ def command(model: str, **options: Any) -> int:
     """  # noqa: D301 - click reads the backspace as "keep these lines"
     from reckoner.design import Slo, Workload
     from reckoner.files import canonical_json
+    from reckoner.simulate.run import check_rent
     from reckoner.simulate.server import server_of
 
+    check_rent(options["usd_per_hour"])
     design = design_of(model, options)
     slo = Slo(**given(options, ("ttft_p99_s", "tpot_p99_s", "e2e_p99_s", "availability")))
     if options["axis"]:

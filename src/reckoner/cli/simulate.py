@@ -303,7 +303,7 @@ def _print(found: Outcome, slo: Any) -> None:
     if found.usd_per_request is not None:
         lines.append(f"USD {found.usd_per_request:.3g} per request")
     if found.refused:
-        lines.append(f"{found.refused:,} requests rejected: larger than the cache, first {found.first_refused}")
+        lines.append(f"{found.refused:,} rejected: larger than the cache, first {found.first_refused}")
     if found.overload is not None:
         lines.append(f"OVERLOAD: demand is {found.overload:.2f} times what is served; the queue keeps growing")
     if slo is not None:

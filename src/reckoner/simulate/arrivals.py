@@ -19,6 +19,9 @@ SPREAD_S = 10.0
 a load over minutes. [s]"""
 
 
+MOST_PER_S = 1e9
+"""Largest rate that is believed, and one over the smallest. Assumption. [1/s]"""
+
 MOST_CV = 100.0
 """Spread of gaps beyond which draws of a gamma distribution round to nothing. Assumption."""
 
@@ -139,7 +142,7 @@ class Arrivals:
             )
         if times == 1:
             return self
-        rng = np.random.default_rng(seed)
+        rng = generator(seed)
         later = rng.uniform(0.0, spread_s, (len(self), times))
         later[:, 0] = 0.0
         moments = (self.arrival_s[:, None] + later).ravel()
@@ -182,7 +185,7 @@ def poisson(requests_per_s: float, lengths: Lengths, *, n: int, seed: int) -> Ar
 def gamma(requests_per_s: float, lengths: Lengths, *, n: int, seed: int, cv: float) -> Arrivals:
     """Gaps from a gamma distribution: ``cv`` 0 is a metronome, 1 Poisson, above 1 bursts."""
     gaps = gaps_like(requests_per_s, n, cv)
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     times = np.cumsum(gaps.draw(rng, n)) / requests_per_s
     prompt, output = lengths(rng, n)
     return Arrivals(arrival_s=times, prompt_tokens=prompt, output_tokens=output, name=gaps.name)
@@ -236,7 +239,7 @@ def ramp(first_per_s: float, last_per_s: float, lengths: Lengths, *, n: int, see
     """Poisson arrivals whose rate moves linearly in time from one value to another."""
     _check(first_per_s, n)
     _check(last_per_s, n)
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     counts = np.cumsum(rng.exponential(1.0, n))
     span_s = 2.0 * n / (first_per_s + last_per_s)
     slope = (last_per_s - first_per_s) / span_s
@@ -269,7 +272,7 @@ def closed_loop(
         raise InputError(f"clients is {clients}; it must be from 1 to the {n} requests")
     if not (0.0 <= think_s < np.inf and 0.0 <= start_gap_s < np.inf):
         raise InputError(f"think_s is {think_s!r} and start_gap_s {start_gap_s!r}; both must be at least 0")
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     prompt, output = lengths(rng, n)
     times = np.full(n, np.inf)
     times[:clients] = start_gap_s * np.arange(clients)
@@ -308,7 +311,7 @@ def sessions(
     _check(sessions_per_s, n)
     if turns < 1 or not 0.0 <= think_s < np.inf:
         raise InputError(f"turns is {turns} and think_s {think_s!r}; at least 1 turn and 0 s")
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     new, output = (part.reshape(turns, n) for part in lengths(rng, n * turns))
     said = np.cumsum(new + output, axis=0)
     cached = np.vstack([np.zeros((1, n), np.int64), said[:-1]])
@@ -329,8 +332,23 @@ def sessions(
     )
 
 
+def generator(seed: int) -> np.random.Generator:
+    """Random numbers of a seed.
+
+    Raises
+    ------
+    InputError
+        It is negative.
+    """
+    if seed < 0:
+        raise InputError(f"seed is {seed}; it must be a whole number of at least 0")
+    return np.random.default_rng(seed)
+
+
 def _check(requests_per_s: float, n: int) -> None:
-    if not 0.0 < requests_per_s < np.inf:
-        raise InputError(f"requests_per_s is {requests_per_s!r}; it must be above 0 and finite")
+    if not 1.0 / MOST_PER_S <= requests_per_s <= MOST_PER_S:
+        raise InputError(
+            f"requests_per_s is {requests_per_s!r}; it must be above 0 and finite, {1 / MOST_PER_S:g} to {MOST_PER_S:g}"
+        )
     if n < 1:
         raise InputError(f"n is {n}; simulate at least one request")

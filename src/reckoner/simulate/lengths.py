@@ -79,5 +79,7 @@ def as_tokens(name: str, values: ArrayLike) -> Ints:
     good = (numbers >= 1) & (numbers <= LONGEST) & (numbers == np.floor(numbers))
     if not np.all(good):
         row = int(np.argmin(good)) if good.ndim else 0
-        raise InputError(f"{name}[{row}] is {numbers[~good].flat[0]}; token counts are whole numbers from 1 on")
+        raise InputError(
+            f"{name}[{row}] is {numbers[~good].flat[0]}; token counts are whole numbers from 1 to {LONGEST:,}"
+        )
     return np.ascontiguousarray(numbers, dtype=np.int32)

@@ -74,6 +74,7 @@ def simulate(
     >>> round(found.percentile("tpot", 0.5).value, 4)
     0.01
     """
+    check_rent(usd_per_hour)
     if isinstance(design, Server):
         server = design
     else:
@@ -107,6 +108,18 @@ def simulate(
         events=int(state.control[layout.EVENTS]),
         usd_per_hour=usd_per_hour,
     )
+
+
+def check_rent(usd_per_hour: float | None) -> None:
+    """Refuse a rent that is none.
+
+    Raises
+    ------
+    InputError
+        It is negative or no number.
+    """
+    if usd_per_hour is not None and not 0.0 <= usd_per_hour < np.inf:
+        raise InputError(f"usd_per_hour is {usd_per_hour!r}; it must be at least 0 USD/h")
 
 
 def channels_of(server: Server, state: State) -> NDArray[np.float64]:

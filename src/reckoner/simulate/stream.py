@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from reckoner.design import Slo
 from reckoner.errors import InputError, UnknownNameError
-from reckoner.simulate.arrivals import Arrivals, gaps_like
+from reckoner.simulate.arrivals import Arrivals, gaps_like, generator
 from reckoner.simulate.lengths import Lengths
 from reckoner.simulate.outcome import METRICS, RATIO_FOR_OVERLOAD, Outcome, Series, series_of
 from reckoner.simulate.percentiles import BATCHES, Percentile, check, shrunk, sketched
 from reckoner.simulate.run import (
     Progress,
     channels_of,
+    check_rent,
     costs_of,
     fits,
     policy_of,
@@ -78,7 +79,7 @@ def gamma_chunks(
     first = gaps_like(requests_per_s, n, cv)
 
     def chunks() -> Iterator[Arrivals]:
-        rng = np.random.default_rng(seed)
+        rng = generator(seed)
         upto, last = 0, 0.0
         while upto < n:
             size = min(each, n - upto)
@@ -275,6 +276,7 @@ def streamed(
     >>> round(found.percentile("tpot", 0.5).value, 4), len(found)
     (0.01, 1000)
     """
+    check_rent(usd_per_hour)
     if not isinstance(server.scheduler, Continuous) or server.tokens_per_step != 1.0:
         raise InputError(f"{server.name} cannot be streamed through; give a continuous server without speculation")
     from reckoner.simulate import kernel, kernel_layout

@@ -63,6 +63,9 @@ def replay(path: str | Path, *, cache_blocks: int = 0, skip_empty: bool = False)
         wanted = "; ".join(f"{kind}: {' or '.join(COLUMNS[kind])}" for kind in missing)
         raise InputError(f"{file.name} has no column for {', '.join(missing)}; found {', '.join(table)}; need {wanted}")
     times = _seconds(file, table, str(names["arrival"]))
+    if times.min() < 0.0:
+        row = int(np.argmax(times < 0.0))
+        raise InputError(f"{file.name}, row {row + 1}: arrives at {times[row]:g} s; arrival times are seconds >= 0")
     prompt, output = (_tokens(file, table, str(names[kind])) for kind in ("prompt", "output"))
     keep = np.ones(len(times), bool)
     empty = (prompt < 1) | (output < 1)
@@ -90,7 +93,7 @@ def replay(path: str | Path, *, cache_blocks: int = 0, skip_empty: bool = False)
         prompt_tokens=prompt[keep].astype(np.int64),
         output_tokens=output[keep].astype(np.int64),
         cached_tokens=cached,
-        name=file.name,
+        name=file.name if keep.all() else f"{file.name} ({int(empty.sum()):,} empty requests left out)",
     )
 
 
