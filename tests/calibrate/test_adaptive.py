@@ -218,6 +218,17 @@ def test_an_unknown_length_is_forecast_from_the_usual_one_and_scored_apart(calib
     assert after.high_ms / after.low_ms < 1.5
 
 
+def test_the_interval_of_an_unknown_length_knows_the_load(calibrator):
+    requests = stream(600, noise=0.02)
+    for i, request in enumerate(requests):
+        crowd = 20 * (i % 2)
+        calibrator.predict(LOCAL, 1000, None, in_flight=crowd)
+        actual = 2000.0 if not crowd else 2000.0 * (1 + (i % 40) / 4)
+        calibrator.record(LOCAL, 1000, actual * request.actual_ms / request.law_ms, 100, in_flight=crowd)
+    alone, crowded = (calibrator.predict(LOCAL, 1000, None, in_flight=n) for n in (0, 20))
+    assert crowded.high_ms / crowded.low_ms > 2 * alone.high_ms / alone.low_ms
+
+
 def test_a_length_that_stays_unknown_teaches_the_level(calibrator):
     for _ in range(60):
         calibrator.record(LOCAL, 1000, 9000.0, None)

@@ -149,11 +149,11 @@ class AdaptiveCalibrator:
         if load is not None:
             load = load.checked()
         calibration = known if known is not None else self._new(model)
+        window = int(others + 1.0).bit_length() - 1 if others else 0
         if completion is None:
-            window = UNKNOWN
+            window = UNKNOWN - window
             logs, log = calibration.say(prompt, calibration.usual_completion_tokens, others, load)[3:]
         else:
-            window = int(others + 1.0).bit_length() - 1 if others else 0
             _, _, _, logs, log = calibration.say(prompt, completion, others, load)
         low, high, centre = calibration.around(window, others)
         if waiting is not None:

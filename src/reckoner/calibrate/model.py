@@ -46,7 +46,8 @@ FIRST_LENGTH = 100.0
 """Completion length assumed before any is seen. [tokens] Assumption."""
 
 UNKNOWN = -1
-"""Window of forecasts that were made without a completion length."""
+"""Window of forecasts that were made without a completion length, alone; -2, -3, ... at a load, as 1, 2, ... where it
+is known."""
 
 _N = len(LINEAR_DECAYS) + len(RATIO_DECAYS)
 _Z_PROMPT, _Z_COMPLETION, _LOG_TINY = log(LANDMARK_PROMPT), log(LANDMARK_COMPLETION), log(TINY)
@@ -94,7 +95,7 @@ class ModelCalibration:
         self.mean_ratio, self.ratio_weight = 1.0, 1.0
         self.unknown_count, self.unknown_error = 0, 0.0
         self.windows: dict[int, Window] = {}
-        self.every = Window()
+        self.every, self.blind = Window(), Window()
         self.watch = Watch()
         self.correction = Correction()
         self.drifts: deque[Drift] = deque(maxlen=16)
@@ -131,10 +132,9 @@ class ModelCalibration:
         self, prompt: float, completion: float | None, in_flight: float = 0.0, load: Load | None = None
     ) -> Forecast:
         """Forecast a request of ``prompt`` and ``completion`` tokens (None: unknown) among others in flight."""
+        window = int(in_flight + 1.0).bit_length() - 1
         if completion is None:
-            completion, window = self.usual_completion_tokens, UNKNOWN
-        else:
-            window = int(in_flight + 1.0).bit_length() - 1
+            completion, window = self.usual_completion_tokens, UNKNOWN - window
         _, _, _, logs, mixed = self.say(prompt, completion, in_flight, load)
         low, high, _ = self.around(window, in_flight)
         return Forecast(in_flight, logs, mixed, low, high, window, load)
@@ -190,7 +190,7 @@ class ModelCalibration:
     def ends(self, window: int, in_flight: float, outside: float = 2.0 * TAIL) -> tuple[float, float]:
         """Ends of an interval as log distances from the mixture, leaving a share ``outside`` of outcomes out."""
         own = self.windows.get(window)
-        source = own if own is not None and own.count >= YOUNG else self.every
+        source = own if own is not None and own.count >= YOUNG else self._all(window)
         low, high = source.ends if outside == 2.0 * TAIL else source.interval(outside)
         if in_flight:
             seen = 0 if own is None else own.count
@@ -202,7 +202,11 @@ class ModelCalibration:
     def centre(self, window: int) -> float:
         """Log distance of the point forecast from the mixture, where the expected relative error is least."""
         own = self.windows.get(window)
-        return self.every.centre if own is None else own.centre
+        return self._all(window).centre if own is None else own.centre
+
+    def _all(self, window: int) -> Window:
+        """The window of all loads, for forecasts made with a completion length or without."""
+        return self.blind if window < 0 and self.blind.count >= YOUNG else self.every
 
     def point(self, forecast: Forecast) -> float:
         """Forecast in milliseconds."""
@@ -229,12 +233,12 @@ class ModelCalibration:
         prompt, completion, actual, in_flight, made, at, load = outcome
         window = int(in_flight + 1.0).bit_length() - 1
         if completion is None:
-            completion, window = self.usual_completion_tokens, UNKNOWN
+            completion, window = self.usual_completion_tokens, UNKNOWN - window
         else:
             self._learn_length(completion)
         u, z, prior, said, mixed = self.say(prompt, completion, in_flight, load)
-        own = self.windows.get(window)
-        predicted = exp(mixed + (self.every.centre if own is None else own.centre))
+        own = self.windows.get(window) or (self.every if window >= 0 else self._all(window))
+        predicted = exp(mixed + own.centre)
         log_actual = log(actual)
         if made is None:
             low, high, _ = self.around(window, in_flight)
@@ -242,7 +246,7 @@ class ModelCalibration:
             judged = said
         else:
             self._score(log_actual - made.log, made.window, made.low, made.high, at)
-            judged = said if made.window == UNKNOWN else made.logs
+            judged = said if made.window < 0 else made.logs
         if load is not None:
             self.correction.learn(load, log_actual - mixed + self.correction.shift(load))
         first, second, third = self.linear
@@ -269,12 +273,13 @@ class ModelCalibration:
         """Hold an outcome against its forecast: interval, centre, totals, drift."""
         own = self._window(window)
         self.ratio_weight = weight = SLOW * self.ratio_weight + 1.0
-        ratio = residual - (self.every.centre if own is None else own.centre)
+        ratio = residual - (own or (self.every if window >= 0 else self._all(window))).centre
         ratio = exp(-20.0 if ratio < -20.0 else 20.0 if ratio > 20.0 else ratio)
         self.mean_ratio += (ratio - self.mean_ratio) / weight
         if own is not None:
             own.add(residual, low, high)
-        if window == UNKNOWN:
+        if window < 0:
+            self.blind.add(residual, low, high)
             self.unknown_count += 1
             self.unknown_error += abs(1.0 / ratio - 1.0)
             return
@@ -289,7 +294,8 @@ class ModelCalibration:
         if own is None and (key or self.windows):
             if not self.windows and self.every.count:
                 self.windows[0] = Window.from_list(self.every.to_list())
-            own = self.windows[key] = Window(self.every.twelve(), self.every.centre)
+            like = self._all(key)
+            own = self.windows[key] = Window(like.twelve(), like.centre)
         return own
 
     def _learn_length(self, completion: float) -> None:
@@ -330,6 +336,7 @@ class ModelCalibration:
         for key, window in other.windows.items():
             self.windows.setdefault(key, Window()).absorb(window)
         self.every.absorb(other.every)
+        self.blind.absorb(other.blind)
         self.correction.absorb(other.correction)
         self.log_length += share * (other.log_length - self.log_length)
         self.length_weight += other.length_weight
@@ -362,6 +369,7 @@ class ModelCalibration:
             "ratio": [expert.to_list() for expert in self.ratio],
             "weights": self.weights,
             "every": self.every.to_list(),
+            "blind": self.blind.to_list(),
             "windows": {str(key): window.to_list() for key, window in sorted(self.windows.items())},
             "watch": self.watch.to_list(),
             "load": self.correction.to_list(),
@@ -404,6 +412,8 @@ class ModelCalibration:
         if not len(calibration.linear) + len(calibration.ratio) == len(calibration.weights) == _N:
             raise ValueError(f"{model} has {len(calibration.weights)} experts, not {_N}")
         calibration.every = Window.from_list(values["every"])
+        if "blind" in values:  # added later to version 2
+            calibration.blind = Window.from_list(values["blind"])
         calibration.windows = {int(key): Window.from_list(value) for key, value in values["windows"].items()}
         calibration.watch = Watch.from_list(values["watch"])
         calibration.correction = Correction.from_list(values["load"])
