@@ -57,3 +57,24 @@ def test_the_promised_figures_are_met():
 
 def test_the_requests_fit_in_the_tree():
     assert (FOLDER / "data" / "requests.csv.gz").stat().st_size < 1_000_000
+
+
+def test_the_validation_page_carries_the_study_as_committed():
+    from reckoner.cli._validation_requests import requests_of, requests_section
+
+    figures = results()
+    section = requests_section(requests_of(ROOT / "validation"))
+    assert section in (ROOT / "docs" / "validation.md").read_text()
+    row = figures["sources"]["aibrix"]["ours_blind"]
+    assert f"reckoner, length unknown | {100 * row['mape']:.1f} | {100 * row['median']:.1f}" in section
+
+
+def test_a_validation_folder_without_the_study_is_scored_without_it(tmp_path):
+    from reckoner.cli._validation_requests import requests_of
+    from reckoner.errors import DamagedError
+
+    assert requests_of(tmp_path) is None
+    (tmp_path / "calibration").mkdir()
+    (tmp_path / "calibration" / "results.json").write_text("{}")
+    with pytest.raises(DamagedError, match=r"lacks 'titles'; run python -m validation\.calibration"):
+        requests_of(tmp_path)

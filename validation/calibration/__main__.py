@@ -82,6 +82,7 @@ def main() -> None:
     """Write the results."""
     keys = [key for key, (_, _, library) in RIVALS.items() if library is None or find_spec(library) is not None]
     results = study(keys)
+    results["titles"] = {"sources": SOURCES, "forecasters": {key: name for key, (name, _, _) in RIVALS.items()}}
     results["transfer"], words = transfer()
     write_json(HERE / "results.json", results)
     write_atomic(HERE / "table.md", table(results) + "\n")

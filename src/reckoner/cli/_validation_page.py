@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from reckoner.cli._validation_requests import requests_section
 from reckoner.cli._validation_runs import runs_section
 
 _AXES = {
@@ -51,6 +52,7 @@ def page(board: Mapping[str, Any]) -> str:
         *(_detail(name, board["items"][axis]) for axis, name in _AXES.items() if axis != "in sample"),
         _networks(board["networks"]),
         *([runs_section(board["simulation"])] if "simulation" in board else []),
+        *([requests_section(board["requests"])] if board.get("requests") else []),
         _worst(board["worst"]),
         _excluded(board["excluded"]),
     ]

@@ -22,7 +22,8 @@ def command(
     """Score predictions on public measurements: same cells, new models, devices and sources.
 
     Fits the prior anew without the rows that it then predicts, and sets the errors beside those of the simplest
-    roofline and of aiconfigurator on the same rows; simulates recorded runs request by request. Takes some minutes.
+    roofline and of aiconfigurator on the same rows; simulates recorded runs request by request. The figures of request
+    forecasts are the folder's own, written by its study. Takes some minutes.
 
     \b
     Example:
@@ -30,6 +31,7 @@ def command(
       docs/validation.md and docs/validation.json written
     """  # noqa: D301 - click reads the backspace as "keep these lines"
     from reckoner.cli._validation_page import page
+    from reckoner.cli._validation_requests import requests_of
     from reckoner.cli._validation_runs import runs_section
     from reckoner.files import canonical_json, read_json, write_atomic
     from reckoner.simulate.suite import score
@@ -49,6 +51,7 @@ def command(
             cells.save(cells.learn(folder))
     elif out is not None:
         board = dict(read_json(out.with_suffix(".json")))
+    board["requests"] = requests_of(folder)
     board["simulation"] = score(folder, more=runs, say=say)
     text = page(board) if "items" in board else runs_section(board["simulation"])
     if out is not None:
