@@ -114,8 +114,8 @@ request in twenty takes twenty times as long, the others' error rises from {_per
 - Without the count of requests in flight the overload streams stay above 60 % and their intervals hold 68 %.
 - A regressor `in flight x completion` changes nothing here: all answers of a sweep have the same length.
 - Windows of 60 residuals cover less than 200; 400 is no better.
-- One window for all forecasts of unknown length, whatever the load, held 83 % in overload; one for each load as for known
-  lengths holds 90 %.
+- One window for all forecasts of unknown length, whatever the load, held 83 % in overload; one for each load, as where
+  the length is known, holds 90 %.
 
 ### What it cannot know
 
