@@ -187,6 +187,7 @@ def test_one_replica_fewer_breaks_the_limit_and_spares_reach_the_availability():
     assert found.availability >= 0.9999
     assert found.devices == found.needed + found.spares
     server = server_of(DESIGN, replicas=found.needed)
+    assert found.simulation.server.name == server.name  # counts the replicas
     assert simulate(server, load).meets(slo)
     assert not simulate(server_of(DESIGN, replicas=found.needed - 1), load).meets(slo)
     assert fewest(DESIGN, load, slo, headroom=0.5).needed > found.needed

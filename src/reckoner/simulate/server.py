@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +101,14 @@ class Server:
     def seats(self) -> int:
         """Requests that a lane works on at once."""
         return seats_of(self.scheduler, self.lanes)
+
+
+def at_replicas(server: Server, replicas: int) -> Server:
+    """Return the same server in so many copies, by name too."""
+    counted = f"{server.replicas} x "
+    name = f"{replicas} x {server.name.removeprefix(counted)}" if server.name.startswith(counted) else server.name
+    devices = server.devices // server.replicas * replicas
+    return replace(server, replicas=replicas, devices=devices, name=name)
 
 
 def seats_of(scheduler: Scheduler, lanes: int = 1) -> int:

@@ -18,7 +18,7 @@ from reckoner.simulate.lengths import fixed
 from reckoner.simulate.percentiles import quantile
 from reckoner.simulate.run import simulate
 from reckoner.simulate.schedulers import Scheduler
-from reckoner.simulate.server import Server, server_of
+from reckoner.simulate.server import Server, at_replicas, server_of
 from reckoner.simulate.simulation import Simulation
 
 REPLICA_AVAILABILITY = 0.995
@@ -211,13 +211,12 @@ def fewest(
             f"headroom is {headroom!r} and replica_availability {replica_availability!r}; "
             "at least 0, and between 0 and 1"
         )
-    one = replace(server_at(design, efficiency, scheduler, arrivals.workload), replicas=1)
-    one = replace(one, devices=_devices_each(design))
+    one = at_replicas(server_at(design, efficiency, scheduler, arrivals.workload), 1)
     load = arrivals if headroom == 0.0 else arrivals.scaled(1.0 + headroom)
     _must_pass_alone(one, load, slo)
 
     def run(replicas: int) -> Simulation:
-        found = simulate(replace(one, replicas=replicas, devices=replicas * one.devices), load)
+        found = simulate(at_replicas(one, replicas), load)
         if report is not None:
             report(f"{replicas} replicas: {'met' if found.meets(slo) else 'not met'}")
         return found
@@ -253,12 +252,6 @@ def server_at(
     if isinstance(design, Server):
         return design
     return server_of(design, efficiency=efficiency, scheduler=scheduler, workload=workload)
-
-
-def _devices_each(design: Design | Server) -> int:
-    if isinstance(design, Server):
-        return design.devices // design.replicas
-    return int(_one("tp", design.serving.tp) * _one("pp", design.serving.pp))
 
 
 def _one(name: str, value: object) -> float:
