@@ -18,6 +18,7 @@ The command line prints the message on one line and exits with 2; the service an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -86,3 +87,30 @@ class MissingExtraError(ReckonerError, ImportError):
         xllamacpp is not installed; run: pip install 'llm-reckoner[engines]'
         """
         return cls(f"{package} is not installed; run: pip install 'llm-reckoner[{extra}]'")
+
+
+_USER = re.compile(r"(://[^:@/?#]*):(.*)@", re.DOTALL)  # to the last @: a password may hold one that is not escaped
+_OPTION = re.compile(r"((?:password|passwd|pwd)\s*=\s*)('[^']*'|[^&\s]*)", re.IGNORECASE)
+
+
+def redacted(address: str) -> str:
+    """Hide the passwords of a database's address, well formed or not, so that it can be shown.
+
+    >>> redacted("postgresql://ann:s@cret@db/ledger?password=other&connect_timeout=1")
+    'postgresql://ann:***@db/ledger?password=***&connect_timeout=1'
+    """
+    return _OPTION.sub(r"\1***", _USER.sub(r"\1:***@", address))
+
+
+def complaint(address: str, error: Exception) -> str:
+    """First line of what a driver says about an address, unless a piece of a password is in it.
+
+    >>> complaint("postgresql://ann:s@cret@db/x", OSError("no host cret@db"))
+    'the address cannot be read; write @ : / % of a password as %40 %3A %2F %25'
+    """
+    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    found = [match[2] for pattern in (_USER, _OPTION) for match in pattern.finditer(address)]
+    pieces = {piece for secret in found for piece in re.split(r"[@:/?#&=%']", secret) if len(piece) > 1}
+    if any(piece in said for piece in pieces | {secret for secret in found if secret}):
+        return "the address cannot be read; write @ : / % of a password as %40 %3A %2F %25"
+    return said

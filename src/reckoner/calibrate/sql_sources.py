@@ -9,10 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from reckoner.calibrate.sql import FIELDS
-from reckoner.errors import InputError, MissingExtraError, ReckonerError
+from reckoner.errors import InputError, MissingExtraError, ReckonerError, complaint, redacted
 
 # Names under which other programs keep the four fields, tried in this order; the factor makes seconds.
 KNOWN: Mapping[str, tuple[tuple[str, str], ...]] = {
@@ -261,9 +260,8 @@ def _postgres(url: str) -> tuple[Any, type[Exception]]:
         connection = psycopg.connect(url, autocommit=True)
         connection.execute("SET default_transaction_read_only = on")
     except psycopg.Error as error:
-        parts = urlsplit(url)
-        shown = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-        raise ReckonerError(f"{shown}: {str(error).strip().splitlines()[0]}; check the address") from error
+        # the driver's own words may hold a piece of the password
+        raise ReckonerError(f"{redacted(url)}: {complaint(url, error)}; check the address") from None
     return connection, psycopg.Error
 
 

@@ -209,8 +209,9 @@ def _figure(text: str) -> tuple[str, Figure]:
         raise InputError(
             f"figure is {text!r}; write METRIC=VALUE or METRIC=VALUE:LOW:HIGH, such as e2e_s=3.5"
         ) from error
-    if len(numbers) == 1:
-        return metric, Figure(value=numbers[0])
-    if len(numbers) == 3:
-        return metric, Figure(value=numbers[0], low=numbers[1], high=numbers[2])
+    if len(numbers) in (1, 3):
+        try:
+            return metric, Figure(**dict(zip(("value", "low", "high"), numbers, strict=False)))
+        except InputError as error:
+            raise InputError(f"{metric}: {error}") from error
     raise InputError(f"figure is {text!r}; give one value, or a value and both ends of its interval")

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit, urlunsplit
 
-from reckoner.errors import DamagedError, InputError, MissingExtraError, ReckonerError
+from reckoner.errors import DamagedError, InputError, MissingExtraError, ReckonerError, complaint, redacted
 
 # Waiting writers give up after this long. Assumption: four busy processes wait milliseconds; a minute means stuck.
 _PATIENCE_S = 60.0
@@ -55,18 +54,6 @@ def open_store(url: str | Path, *, create: bool = True, sync: bool = True) -> St
     elif "://" in text:
         raise InputError(f"ledger is {redacted(text)}; give a path, sqlite:///PATH or postgresql://USER@HOST/DATABASE")
     return SqliteStore(Path(text).expanduser(), create=create, sync=sync)
-
-
-def redacted(url: str) -> str:
-    """Hide the password of a URL, so that it can be shown.
-
-    >>> redacted("postgresql://ann:secret@db/ledger")
-    'postgresql://ann:***@db/ledger'
-    """
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
 
 
 class SqliteStore:
@@ -252,7 +239,7 @@ class PostgresStore:
                 f"ledger {self.shown}: another process has kept it locked for {_PATIENCE_S:g} s; try again"
             ) from error
         except self._psycopg.Error as error:
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ReckonerError(
-                f"ledger {self.shown}: {first}; check that the server is up, has space and lets this user write"
-            ) from error
+                f"ledger {self.shown}: {complaint(self._url, error)}; "
+                "check that the server is up, has space and lets this user write"
+            ) from None  # the driver's own words may hold a piece of the password
