@@ -179,5 +179,5 @@ def test_bad_input_is_refused_in_one_line(reckoner, words, message):
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-1", "2:3:nan", "2:3:1"])
 def test_a_figure_that_is_none_is_refused_by_its_name(reckoner, value):
-    with pytest.raises(InputError, match="^e2e_s: "):
+    with pytest.raises(InputError, match=r"^e2e_s: "):
         reckoner("record", "prediction", "run-7", "--by", "ann", f"e2e_s={value}")
