@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ Progress = Callable[[int, int], None]
 """Told how many requests have arrived, of how many."""
 
 SLICE = 1 << 17  # arrivals between two reports of progress
+ROWS = 1 << 12  # records copied together
 LOG_EVENTS = 1 << 16  # room for events to begin with; doubled whenever it is full
 FOREVER_TOKENS = 1 << 40  # cache of a server that never runs out
 
@@ -87,18 +88,20 @@ def simulate(
         requests, state = _batches(server, arrivals_left, len(arrivals_left) if events else 0)
     from reckoner.simulate import kernel_layout as layout
 
-    finish_s = requests["finish_s"].copy()
+    arrival_s, started_s, first_s, finish_s, preempted, replica = columns_of(
+        requests, "arrival_s", "started_s", "first_s", "finish_s", "preempted", "replica"
+    )
     return Simulation(
         arrivals=arrivals,
         server=server,
-        arrival_s=requests["arrival_s"].copy(),
-        started_s=requests["started_s"].copy(),
-        first_s=requests["first_s"].copy(),
+        arrival_s=arrival_s,
+        started_s=started_s,
+        first_s=first_s,
         finish_s=finish_s,
         prompt_tokens=served.prompt_tokens,
         output_tokens=served.output_tokens,
-        preempted=requests["preempted"].copy(),
-        replica=requests["replica"].copy(),
+        preempted=preempted,
+        replica=replica,
         rejected=rejected,
         dropped=dropped,
         series=series_of(server, channels_of(server, state), width_of(state), float(finish_s.max()), usd_per_hour),
@@ -262,7 +265,7 @@ def requests_of(arrivals: Arrivals) -> NDArray[np.void]:
     from reckoner.simulate.kernel_layout import REQUEST
 
     requests = np.zeros(len(arrivals), REQUEST).view(np.recarray)
-    for name, value, absent in (
+    columns = (
         ("arrival_s", arrivals.arrival_s, None),
         ("prompt", arrivals.prompt_tokens, None),
         ("output", arrivals.output_tokens, None),
@@ -274,10 +277,26 @@ def requests_of(arrivals: Arrivals) -> NDArray[np.void]:
         ("finish_s", None, -1),
         ("nxt", None, -1),
         ("prv", None, -1),
-    ):
-        if value is not None or absent:
-            requests[name] = absent if value is None else value
+    )
+    for part in _parts(len(requests)):
+        for name, value, absent in columns:
+            if value is not None or absent:
+                requests[name][part] = absent if value is None else value[part]
     return requests
+
+
+def columns_of(requests: NDArray[np.void], *names: str) -> list[NDArray[Any]]:
+    """Copies of columns."""
+    found = [np.empty(len(requests), requests.dtype[name]) for name in names]
+    for part in _parts(len(requests)):
+        for column, name in zip(found, names, strict=True):
+            column[part] = requests[name][part]
+    return found
+
+
+def _parts(n: int) -> list[slice]:
+    """Rows that fit into the processor's cache, so that column after column finds them there."""
+    return [slice(i, i + ROWS) for i in range(0, n, ROWS)]
 
 
 def costs_of(server: Server) -> Costs:
