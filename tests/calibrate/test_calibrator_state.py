@@ -308,6 +308,8 @@ def test_four_processes_lose_nothing(tmp_path, monkeypatch):
     assert [count(path, "m0"), count(path, "m1")] == [2 * n, 2 * n]
     assert json.loads(path.read_text())["generation"] > 4
     assert damaged(tmp_path) == []
+    AdaptiveCalibrator(path).save()
+    assert [p.name for p in tmp_path.iterdir() if p.name.endswith(".part")] == []
 
 
 _VICTIM = """
@@ -341,3 +343,5 @@ def test_kill_9_at_random_points_loses_nothing_acknowledged(tmp_path):
         acknowledged = max(int(line) for line in said if line.strip().isdigit())
         assert acknowledged <= count(path, "m") <= acknowledged + 1
     assert damaged(tmp_path) == []
+    AdaptiveCalibrator(path).save()
+    assert [p.name for p in tmp_path.iterdir() if p.name.endswith(".part")] == []

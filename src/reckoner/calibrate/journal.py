@@ -9,6 +9,7 @@ share one state.
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import logging
 import os
@@ -250,6 +251,9 @@ class Journal:
             self._original = b""
         write_atomic(self.path, text)
         self._shut()
+        # what a killed writer left half written; whoever holds the lock is the only writer
+        for left in self.path.parent.glob(f".{glob.escape(self.path.name)}.*.part"):
+            left.unlink(missing_ok=True)
         for generation in past:
             self.path.with_name(f"{self.path.name}.journal-{generation}").unlink(missing_ok=True)
 
