@@ -1,15 +1,12 @@
 """Requests per CPU second at 512 tokens in and 128 out on one replica, their memory, and a cold process's first result.
 
 Compilation is not counted and is stated: the kernel is run once before. Rates are medians over the rounds, in CPU time
-of this process. Vidur is asked in the same run where RECKONER_VIDUR names a Python that has it and RECKONER_VIDUR_DATA
-its tree with ``data/profiling``; AISimulate's package on the public index only fetches its wheel from elsewhere, so it
-is named and skipped where it is absent. Earlier figures of ours for both: 250-1,300 and 8,000-25,600 requests per CPU
-second.
+of this process. No peer is asked in this run, by their authors' and our earlier figures they serve 250-1,300 (Vidur) and
+8,000-25,600 (AISimulate) requests per CPU second. Tried 2026-11-21: Vidur 0.0.26 installs and then fetches its trained
+predictors from a hub; its tree trains them itself, from profiles of attention that are not in the copy at hand; the
+package of AISimulate on the public index only fetches its wheel from elsewhere.
 """
 
-import importlib.util
-import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -83,51 +80,9 @@ def test_a_stream_in_constant_memory():
     assert STREAM_N / spent > GOAL_PER_S
 
 
-def cpu_s_of(words, **more):
-    """CPU seconds of a process that is waited for."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(words, check=True, capture_output=True, **more)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-VIDUR = (
-    "--replica_config_device a100 --replica_config_model_name meta-llama/Llama-2-7b-hf "
-    "--request_generator_config_type synthetic --length_generator_config_type fixed "
-    "--fixed_request_length_generator_config_prefill_tokens 512 "
-    "--fixed_request_length_generator_config_decode_tokens 128 --interval_generator_config_type poisson "
-    "--poisson_request_interval_generator_config_qps 10 --replica_scheduler_config_type sarathi "
-    "--sarathi_scheduler_config_batch_size_cap 256 --sarathi_scheduler_config_chunk_size 512 "
-    "--no-metrics_config_write_metrics --no-metrics_config_store_plots --no-metrics_config_enable_chrome_trace"
-)
-
-
-def test_vidur_in_the_same_run():
-    python, tree = os.environ.get("RECKONER_VIDUR"), os.environ.get("RECKONER_VIDUR_DATA")
-    if not python or not tree:
-        pytest.skip("VIDUR NOT ASKED: set RECKONER_VIDUR to its Python and RECKONER_VIDUR_DATA to its tree")
-    spent = {}
-    for n in (1_000, 10_000):  # the difference leaves out what it takes to start and to train its predictors
-        words = [
-            python,
-            "-m",
-            "vidur.main",
-            *VIDUR.split(),
-            "--synthetic_request_generator_config_num_requests",
-            str(n),
-        ]
-        spent[n] = cpu_s_of(words, cwd=tree, env={**os.environ, "WANDB_MODE": "disabled", "PYTHONPATH": tree})
-    theirs = 9_000 / (spent[10_000] - spent[1_000])
-    ours, _ = per_cpu_second(10_000, RATES["half loaded"])
-    print(
-        f"\n    10,000 requests: Vidur {theirs:,.0f} a CPU second, ours {ours:,.0f}: {ours / theirs:,.0f} times as many"
-    )
-    assert ours > 100.0 * theirs
-
-
-def test_aisimulate_in_the_same_run():
-    if importlib.util.find_spec("aisimulate") is None:
-        pytest.skip("AISIMULATE NOT ASKED: its package on the public index holds no code")
+@pytest.mark.parametrize("peer", ["vidur", "aisimulate"])
+def test_peers_are_named_where_they_cannot_be_asked(peer):
+    pytest.skip(f"{peer.upper()} NOT ASKED: it needs files from elsewhere, see the head of this file")
 
 
 def test_memory_of_a_request():
