@@ -1,8 +1,8 @@
 """Requests per CPU second at 512 tokens in and 128 out on one replica, their memory, and a cold process's first result.
 
 Compilation is not counted and is stated: the kernel is run once before. Rates are medians over the rounds, in CPU time
-of this process. No peer is asked in this run, by their authors' and our earlier figures they serve 250-1,300 (Vidur) and
-8,000-25,600 (AISimulate) requests per CPU second. Tried 2026-11-21: Vidur 0.0.26 installs and then fetches its trained
+of this process. No peer is asked in this run; by their authors' and our earlier figures Vidur serves 250-1,300 and
+AISimulate 8,000-25,600 requests per CPU second. Tried 2026-11-21: Vidur 0.0.26 installs and then fetches its trained
 predictors from a hub; its tree trains them itself, from profiles of attention that are not in the copy at hand; the
 package of AISimulate on the public index only fetches its wheel from elsewhere.
 """
