@@ -56,8 +56,8 @@ def page(results: dict[str, Any], transfer: str) -> str:
     changes = results["changes"]
     return _wrapped(f"""# How good are our forecasts?
 
-Every figure below but the times is made by one command, `python -m validation.calibration`: each stream of real requests is
-replayed
+Every figure below but the times is made by one command, `python -m validation.calibration`: each stream of real
+requests is replayed
 in order of launch, every request is forecast before its outcome is known, and learned only once it has finished. The
 requests are others' measurements; sources and licences stand in `validation/calibration/README.md`.
 
