@@ -22,8 +22,6 @@ LOSS = {"weights": 0.25, "kv": 0.6, "decode_flops": 1.0, "prefill_flops": 1.0}
 """Nominal time beyond the printed limit, as a share of the time at the limit; its fitted multiple is never negative, so
 no fitted efficiency exceeds 1. Assumption: the unit of a fitted effect."""
 
-_ROUTING = 0.8
-"""Routed share of the active weights, which shrinks the chance of meeting a new expert. Assumption."""
 _MEMORY_FOR_WEIGHTS = 0.6
 """Share of memory that weights may fill where a submission states no parallelism. Assumption: the yardstick's."""
 _LARGEST_BATCH = 1024.0
@@ -78,10 +76,16 @@ class Basis:
 
 
 def experts_read(rows: Rows, tokens: Column) -> Column:
-    """Share of the weights that a pass over ``tokens`` tokens reads: all when dense, the active ones at one token."""
-    share = rows.number["share"]
-    met = share + (1.0 - share) * (1.0 - (1.0 - _ROUTING * share) ** np.maximum(tokens - 1.0, 0.0))
-    return np.where(share < 0.97, met, 1.0)
+    """Share of the weights that a pass over ``tokens`` tokens reads: dense ones, and each expert that a token wakes."""
+    x = rows.number
+    met = 1.0 - (1.0 - x["awake"]) ** np.maximum(tokens, 1.0)
+    return np.asarray(1.0 - x["expert_share"] * (1.0 - met))
+
+
+def reach(rows: Rows, tokens: Column) -> Column:
+    """Share of the cache of ``tokens`` tokens that windowed layers leave to read."""
+    x = rows.number
+    return np.asarray(1.0 - x["windowed"] * (1.0 - np.minimum(x["window"] / np.maximum(tokens, 1.0), 1.0)))
 
 
 def basis(rows: Rows) -> Basis:
@@ -109,11 +113,11 @@ def basis(rows: Rows) -> Basis:
         tp=tp,
         ep=ep,
     )
-    prompt = np.maximum(x["n_in"], 1.0)
+    copies = np.where(x["dp"] > 0.0, 1.0, np.maximum(tp / x["kv_heads"], 1.0))
     return Basis(
-        step=terms(_work(rows, batch, batch * x["kv_b"] * x["ctx"], 0.0), limits),
-        own=terms(_work(rows, prompt, 0.0 * prompt, prompt), limits),
-        whole=terms(_work(rows, prompt * batch, 0.0 * prompt, prompt), limits),
+        step=terms(_step_work(rows, batch, copies), limits),
+        own=terms(_prompt_work(rows, 1.0), limits),
+        whole=terms(_prompt_work(rows, batch), limits),
         batch=batch,
         devices=np.where(offline, devices, x["n"]),
         tp=tp,
@@ -130,14 +134,29 @@ def _sequences_that_fit(rows: Rows, devices: Column) -> Column:
     return np.asarray(free_gb * 1e9 / np.maximum(x["kv_b"] * (x["n_in"] + x["n_out"]), 1.0))
 
 
-def _work(rows: Rows, tokens: Column, kv_bytes: Column, span: Column | float) -> Work:
+def _step_work(rows: Rows, batch: Column, copies: Column) -> Work:
+    """A decode step: every rank of a group reads the caches that its heads share."""
     x = rows.number
-    linear = 2.0 * x["active_b"] * 1e9 * tokens
-    attention = 2.0 * x["layers"] * x["hidden"] * span * tokens  # 4 L h S^2, halved by the causal mask
+    seen = reach(rows, x["ctx"])
+    flops = batch * (2.0 * x["active_b"] * 1e9 + x["pair"] * x["ctx"] * seen)
+    return _work(rows, batch, batch * x["kv_b"] * x["ctx"] * seen * copies, flops)
+
+
+def _prompt_work(rows: Rows, prompts: Column | float) -> Work:
+    """Reading prompts: 2 N T for the weights, and half of all pairs of tokens by the causal mask."""
+    x = rows.number
+    prompt = np.maximum(x["n_in"], 1.0)
+    pairs = 0.5 * prompt**2 * reach(rows, 0.5 * prompt)
+    flops = prompts * (2.0 * x["active_b"] * 1e9 * prompt + x["prompt_pair"] * pairs)
+    return _work(rows, prompt * prompts, 0.0 * prompt, flops)
+
+
+def _work(rows: Rows, tokens: Column, kv_bytes: Column, flops: Column) -> Work:
+    x = rows.number
     return Work(
         weight_bytes=x["w_gb"] * 1e9 * experts_read(rows, tokens),
         kv_bytes=kv_bytes,
-        flops=linear + attention,
+        flops=flops,
         n_layers=x["layers"],
         tokens=tokens,
         hidden=x["hidden"],
@@ -212,14 +231,35 @@ def log_quantity(rows: Rows, base: Basis, effects: NDArray[np.float64]) -> Colum
         "energy_per_tok_offline": offline_s * watts * x["n"],
     }
     out = np.ones(len(rows))
+    least = _least(base, output)
     for name, value in seconds.items():
         chosen = kind == name
-        out[chosen] = (value * factor["whole"])[chosen]
+        limit = least[name] * (watts * x["n"] / (batch if name == "energy_per_tok" else 1.0) if "energy" in name else 1.0)
+        out[chosen] = (limit + np.maximum(value - limit, 0.0) * factor["whole"])[chosen]
     held = x["kv_b"] * x["ctx"] * batch / 1e9
     extra = _WORKSPACE_GB * np.sqrt(x["w_gb"]) * factor["workspace"]
     chosen = kind == "memory_gb"
     out[chosen] = (x["w_gb"] * factor["state"] + held + extra)[chosen]
     return np.log(np.maximum(out, 1e-12))
+
+
+def _least(base: Basis, output: Column) -> dict[str, Column]:
+    """Seconds at the printed limits of each kind but memory, in the shape that :func:`log_quantity` gives it."""
+
+    def limit(t: Terms) -> Column:
+        return np.maximum(np.asarray(t.weights_s) + t.kv_s, t.compute_s)
+
+    step_s, own_s, static_s = limit(base.step), limit(base.own), limit(base.whole)
+    offline_s = step_s / base.batch / base.replicas
+    return {
+        **dict.fromkeys(("decode_b1", "decode_static", "serving_tpot_disagg", "serving_tpot", "openloop_tpot"), step_s),
+        **dict.fromkeys(("prefill_b1", "prefill_static"), static_s),
+        **dict.fromkeys(("serving_ttft", "openloop_ttft"), own_s),
+        **dict.fromkeys(("offline_tput", "server_tput", "energy_per_tok_offline"), offline_s),
+        "e2e_static": np.where(base.prompted, static_s, 0.0) + output * step_s,
+        "serving_tput": (own_s + output * step_s) / (base.batch * output),
+        "energy_per_tok": step_s,
+    }
 
 
 def sequences_inside(rows: Rows, log_tpot: Column) -> Column:

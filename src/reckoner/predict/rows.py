@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from reckoner.catalogue.find import device as find_device
 from reckoner.catalogue.find import model as find_model
 from reckoner.errors import InputError, ReckonerError, UnknownNameError
+from reckoner.physics.arrays import asfloats
 from reckoner.predict import traits
+from reckoner.predict.work import shape_of
 
 Column = NDArray[np.float64]
 Labels = NDArray[np.object_]
@@ -52,6 +54,10 @@ TEXTS = (
 )
 
 _BYTES = {"f16": 2.0, "fp32": 4.0, "fp8": 1.0, "int8": 1.06, "w8a8": 1.0, "q6": 0.75, "q3": 0.43, "q2": 0.3}
+_ROUTED = 0.95
+"""Routed share of the weights of sparse models that the catalogue does not know. Assumption: Qwen3-30B-A3B's."""
+_EXPERTS = 128.0
+"""Their routed experts a layer. Assumption: Qwen3-30B-A3B's."""
 _RIDGE = {"cpu": 20.0, "mobile": 40.0, "apu": 200.0}
 """FLOP per byte assumed where a row states no peak. Assumption: vector units of CPUs, matrix units elsewhere (100)."""
 _PROMPTS = {
@@ -229,6 +235,54 @@ def _fill_model(num: dict[str, Column], lab: dict[str, Labels]) -> None:
     num["share"] = np.clip(active / params, 0.01, 1.0)
     num["hidden"] = np.sqrt(active * 1e9 / (12.0 * layers))  # 12 h^2 weights a layer
     num["kv_b"] = _fallback(num["kv_b"], 4.0 * layers * num["hidden"] / 4.0)  # four query heads share a cache head
+    _fill_structure(num, lab)
+
+
+_STRUCTURE = ("pair", "prompt_pair", "windowed", "window", "expert_share", "awake", "experts", "kv_heads")
+
+
+def _fill_structure(num: dict[str, Column], lab: dict[str, Labels]) -> None:
+    """What the catalogue knows of a model beyond its size; of other models the commonest."""
+    known = {name: _structure(name) for name in set(lab["model"])}
+    look = np.array([known[name] for name in lab["model"]]).reshape(-1, len(_STRUCTURE))
+    attention = 4.0 * num["layers"] * num["hidden"]
+    sparse = num["share"] < 0.97
+    routed = np.maximum(num["share"] - (1.0 - _ROUTED), 0.0) / _ROUTED
+    otherwise = (
+        *(attention, attention, 0.0, np.inf),
+        *(np.where(sparse, _ROUTED, 0.0), np.where(sparse, np.maximum(routed, 0.01), 1.0), _EXPERTS, 8.0),
+    )
+    for name, column, usual in zip(_STRUCTURE, look.T, otherwise, strict=True):
+        num[name] = np.where(np.isnan(column), usual, column)
+
+
+@cache
+def _structure(name: str) -> tuple[float, ...]:
+    """Figures of :data:`_STRUCTURE` of a model; NaN for one that the catalogue does not know."""
+    try:
+        found = find_model(name) if name else None
+    except ReckonerError:
+        found = None
+    if found is None:
+        return (float("nan"),) * len(_STRUCTURE)
+    shape = shape_of(found, 1.0, 1.0)
+    pair, prompt_pair, windowed_pair, windowed, full, routed = (
+        float(asfloats(v))
+        for v in (
+            *(shape.pair_flops, shape.prefill_pair_flops, shape.windowed_pair_flops),
+            *(shape.windowed_kv_bytes_per_token, shape.kv_bytes_per_token, shape.expert_bytes),
+        )
+    )
+    return (
+        pair + windowed_pair,
+        prompt_pair + windowed_pair,
+        windowed / max(full + windowed, 1.0),
+        float("inf") if found.window is None else float(found.window),
+        routed / float(found.params),
+        max(found.n_active, 1) / max(found.n_experts, 1),
+        float(max(found.n_experts, 1)),
+        float(asfloats(shape.kv_heads)),
+    )
 
 
 def _size_in_name(name: str) -> float:
