@@ -24,6 +24,7 @@ _AIM = 0.91
 from those met than they do from each other. Assumption."""
 _PER_ASSUMED = 0.3
 """Widening for each vital input that was missing. Assumption."""
+_MOST_STRANGE = 2.5  # widest factor for sources unlike the others; assumption
 _FLOOR = 0.02
 
 
@@ -141,11 +142,30 @@ def calibrate(group: Labels, source: Labels, new: NDArray[np.int64], error: Colu
         for i, common in enumerate(everywhere):
             chosen = (new == i) & (group == name)
             n = float(chosen.sum())
-            own = _quantile(size[chosen], source[chosen]) if n else common
+            own = _quantile(size[chosen], source[chosen]) * _strangers(size[chosen], source[chosen]) if n else common
             pulled = np.exp((n * np.log(own) + _PRIOR_ROWS * np.log(common)) / (n + _PRIOR_ROWS))
             widths.append(float(max(pulled, _FLOOR)))
         width[name] = tuple(widths)
     return Bands(width, tuple(everywhere))
+
+
+def _strangers(size: Column, source: Labels) -> float:
+    """Factor by which errors of a source exceed what the quantile of the other sources says, at least 1.
+
+    The next row may come from a source unlike those seen: each source is held against the others in turn, which is what
+    a scoreboard does that leaves sources out.
+    """
+    names = source.astype(str)
+    ratio, weight = np.ones(len(size)), np.ones(len(size))
+    for name in np.unique(names):
+        own = names == name
+        if own.all():
+            return 1.0
+        ratio[own] = size[own] / _quantile(size[~own], source[~own])
+        weight[own] = 1.0 / np.sqrt(own.sum())  # between rows that weigh alike and sources that weigh alike
+    order = np.argsort(ratio)
+    total = np.cumsum(weight[order])
+    return float(np.clip(ratio[order][np.searchsorted(total, _AIM * total[-1])], 1.0, _MOST_STRANGE))
 
 
 def _quantile(size: Column, source: Labels) -> float:

@@ -239,7 +239,8 @@ def log_quantity(rows: Rows, base: Basis, effects: NDArray[np.float64]) -> Colum
     held = x["kv_b"] * x["ctx"] * batch / 1e9
     extra = _WORKSPACE_GB * np.sqrt(x["w_gb"]) * factor["workspace"]
     chosen = kind == "memory_gb"
-    out[chosen] = (x["w_gb"] * factor["state"] + held + extra)[chosen]
+    filled = np.where(rows.label["tier"] == "serve", _USABLE * x["mem_gb"] * x["n"], 0.0)  # servers take it at start
+    out[chosen] = np.maximum(x["w_gb"] * factor["state"] + held + extra, filled)[chosen]
     return np.log(np.maximum(out, 1e-12))
 
 
