@@ -6,8 +6,14 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from reckoner.predict.answer import Answer
+
+_SHOWN = 5  # rows without an answer that are named one by one
 
 
 @click.command("answer")
@@ -19,7 +25,7 @@ def command(items: str, output: str | None, as_json: bool) -> None:
 
     ITEMS is a CSV file, gzipped or not, in one of the three schemas of validation/README.md: items, networks or runs.
     The answer has the columns item, predicted, low, high, in the unit of each row's kind. A missing field is assumed
-    and widens the interval.
+    and widens the interval; so is a figure that cannot be meant. A row of an unknown kind is named and left empty.
 
     \b
     Example:
@@ -30,21 +36,29 @@ def command(items: str, output: str | None, as_json: bool) -> None:
     from reckoner.predict.answer import answer
 
     found = answer(items)
+    _tell_unanswered(found)
     if as_json:
-        click.echo(
-            json.dumps([{"item": a.item, **_figures(a.predicted, a.low, a.high)} for a in found], allow_nan=False)
-        )
+        click.echo(json.dumps([_figures(a) for a in found], allow_nan=False))
         return
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("item", "predicted", "low", "high"))
-    writer.writerows((a.item, f"{a.predicted:.6g}", f"{a.low:.6g}", f"{a.high:.6g}") for a in found)
+    writer.writerows((a.item, *("" if v is None else f"{v:.6g}" for v in (a.predicted, a.low, a.high))) for a in found)
     if output is None:
         click.echo(text.getvalue(), nl=False)
         return
     write_atomic(Path(output), text.getvalue())
-    click.echo(f"{len(found)} rows answered in {output}", err=True)
+    click.echo(f"{sum(not a.why_not for a in found)} rows answered in {output}", err=True)
 
 
-def _figures(predicted: float, low: float, high: float) -> dict[str, float]:
-    return {"predicted": predicted, "low": low, "high": high}
+def _tell_unanswered(found: list[Answer]) -> None:
+    without = [(line, a.why_not) for line, a in enumerate(found, start=2) if a.why_not]
+    for line, why in without[:_SHOWN]:
+        click.echo(f"line {line}: no answer: {why}", err=True)
+    if without:
+        click.echo(f"{len(without)} of {len(found)} rows have no answer; their figures are left empty", err=True)
+
+
+def _figures(a: Answer) -> dict[str, str | float | None]:
+    figures: dict[str, str | float | None] = {"item": a.item, "predicted": a.predicted, "low": a.low, "high": a.high}
+    return figures | ({"why_not": a.why_not} if a.why_not else {})

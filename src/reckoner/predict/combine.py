@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from reckoner.physics.arrays import Floats, asfloats
+from reckoner.physics.arrays import Floats, asfloats, maximum
 from reckoner.physics.roofline import smooth_maximum
 from reckoner.predict.efficiency import Efficiency
 from reckoner.predict.terms import Terms
@@ -53,6 +53,29 @@ def _parts(terms: Terms, efficiency: Efficiency, mfu: Floats, layer: Floats) -> 
     layers_s, link_s = terms.layers_s * layer, terms.link_s / efficiency.link
     total_s = smooth_maximum(weights_s + kv_s, compute_s, ORDER) + layers_s + link_s
     return Parts(weights_s, kv_s, compute_s, layers_s, link_s, total_s)
+
+
+def beyond(limit_s: Floats, seconds: Floats, factor: Floats) -> Floats:
+    """Apply a learned factor to what exceeds the printed limits, so that none is ever beaten.
+
+    Parameters
+    ----------
+    limit_s, seconds : (...) float
+        At the printed limits, and by the terms with their efficiencies. [s]
+    factor : (...) float
+        Learned, positive.
+
+    Returns
+    -------
+    (...) float
+        Shapes broadcast. [s]
+
+    Examples
+    --------
+    >>> beyond(4.0, 6.0, 0.5)
+    5.0
+    """
+    return limit_s + maximum(seconds - limit_s, 0.0) * factor
 
 
 def closed_loop_ttft_s(

@@ -95,8 +95,17 @@ def _terms(p: Prediction) -> Iterator[Term]:
         "physics.transformer.attended_pairs",
     )  # fmt: skip
     yield from _pass("prefill", o.own, "t_p", "W / (η_w N β)", "F_p / (η_p N π)", "T")
-    yield term("factor on gaps", "w_d", o.factors.tpot, "", "learned", learned)
-    yield term("factor on the first token", "w_p", o.factors.ttft, "", "learned", learned)
+    yield term(
+        "gap at the printed limits",
+        "l_d",
+        o.least.tpot_s,
+        "s",
+        "max(W / (N β) + Q / (N β), F / (N π)) / E_k",
+        _ROOFLINE,
+    )
+    yield term("prefill at the printed limits", "l_p", o.least.ttft_s, "s", "max(W / (N β), F_p / (N π))", _ROOFLINE)
+    yield term("factor on gaps beyond", "w_d", o.factors.tpot, "", "learned", learned)
+    yield term("factor on the first token beyond", "w_p", o.factors.ttft, "", "learned", learned)
     if not design.serving.plain:
         from reckoner.predict.explain_gains import gain_terms
 
@@ -145,24 +154,26 @@ def _weights_formula(p: Prediction) -> str:
 
 def _tpot_formula(p: Prediction) -> str:
     s = p.design.serving
-    gap = "w_d t_d / E_k" if np.any(s.draft_tokens) else "w_d t_d"
+    step = "t_d / E_k" if np.any(s.draft_tokens) else "t_d"
+    gap = f"l_d + w_d ({step} - l_d)"
     if np.any(s.prefill_replicas) or s.scheduler == "static":
         return gap
     if np.any(p.workload.requests_per_s):
-        return f"{gap} / (1 - λ t_p)"
-    return f"{gap} + w_d (1 - 1/B) t_p(B) / n"
+        return f"({gap}) / (1 - λ t_p)"
+    return f"l_d + w_d ({step} + (1 - 1/B) t_p(B) / n - l_d)"
 
 
 def _ttft_formula(p: Prediction) -> str:
     s = p.design.serving
+    alone = "l_p + w_p (t_p - l_p)"
     if np.any(s.prefill_replicas):
         wait = "M/D/1 queue of prefills" if np.any(p.workload.requests_per_s) else "wait: N / X - (n - 1) TPOT in all"
-        return f"w_p t_p + t_x + {wait}"
+        return f"{alone} + t_x + {wait}"
     if np.any(p.workload.requests_per_s):
-        return "w_p t_p + t_d / 2 + M/D/1 queue of prefills"
+        return f"{alone} + t_d / 2 + M/D/1 queue of prefills"
     if s.scheduler == "static":
-        return "w_p t_p(B)"
-    return "w_p (t_p + t_d / 2 + queue of other prefills), B > 1"
+        return "l_p + w_p (t_p(B) - l_p)"
+    return "l_p + w_p (t_p + t_d / 2 + queue of other prefills - l_p), B > 1"
 
 
 def _power(p: Prediction) -> tuple[str, str]:

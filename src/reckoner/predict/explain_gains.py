@@ -34,7 +34,12 @@ def gain_terms(p: Prediction) -> Iterator[Term]:
         held = "" if np.all(n.prefill_replicas > 0.0) or s.scheduler == "static" else " - B (1 + k)"
         yield _term("passes a prompt", "c", p.outcome.passes, "", f"⌈prompt (1 - hit) / (T_b{held})⌉", _SARATHI)
     yield _term(
-        "longest gap between tokens", "ITL_max", p.itl_max_s, "s", "w_d (t_d + (t_p - t_p,o) / c), B > 1", _SARATHI
+        "longest gap between tokens",
+        "ITL_max",
+        p.itl_max_s,
+        "s",
+        "l_d + w_d (t_d + (t_p - t_p,o) / c - l_d), B > 1",
+        _SARATHI,
     )
     if np.any(n.prefill_replicas > 0.0):
         yield from _apart(p, n)

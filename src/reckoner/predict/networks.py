@@ -24,6 +24,7 @@ from reckoner.predict import effects, intervals, regress, traits
 from reckoner.predict.rows import Column, Labels, number
 
 FILE = "networks.json"
+KINDS = ("energy_uj", "inverse_throughput_ms", "latency_ms")
 SLOPES = ("size", "batch", "threads", "clock", "known*size")
 POOLS = (
     *("kind", "runtime", "way", "maker", "core", "hardware", "config", "stem", "model"),

@@ -14,7 +14,7 @@ from reckoner.physics.kvcache import round_to_blocks
 from reckoner.physics.parallel import transfer_s
 from reckoner.physics.speculation import expected_tokens
 from reckoner.predict import deployment, quantities
-from reckoner.predict.combine import Parts, decode_parts, prefill_parts
+from reckoner.predict.combine import Parts, beyond, decode_parts, prefill_parts
 from reckoner.predict.deployment import Deployment, Factors, features, load_features, served_features
 from reckoner.predict.efficiency import Efficiency
 from reckoner.predict.numbers import Memory, Numbers, Outcome, Step, point_of
@@ -125,7 +125,7 @@ class Plan:
         if self._apart(n):
             split = n.prefill_replicas > 0.0
             transfer_s = where(split, self.transfer_s(n), 0.0)
-            pools = self._pools(n, factors, limits, maximum(own.total_s * factors.ttft, _limit_s(own_terms)))
+            pools = self._pools(n, factors, limits, beyond(_limit_s(own_terms), own.total_s, factors.ttft))
             batch = where(split, maximum(pools.inside, 1.0), batch)
             active = where(split, minimum(pools.inside, 1.0), active)
         step = self.step(n, limits, batch, efficiency)
@@ -285,7 +285,7 @@ class Plan:
         room = where(n.token_budget > 0.0, n.token_budget, CHUNK_TOKENS) * where(n.prefill_tp > 0.0, 1.0, n.dp)
         several = maximum(floor(room / (n.prompt_tokens * (1.0 - n.prefix_hit))), 1.0)
         reading = self.prefill_terms(n, limits, several, apart=True)
-        seconds = maximum(prefill_parts(reading, factors.efficiency).total_s * factors.tpot, _limit_s(reading))
+        seconds = beyond(_limit_s(reading), prefill_parts(reading, factors.efficiency).total_s, factors.tpot)
         return seconds / several / n.pp
 
     def _gap_s(self, n: Numbers, factors: Factors, limits: Limits) -> Callable[[Floats], Floats]:
@@ -293,7 +293,7 @@ class Plan:
 
         def gap_s(batch: Floats) -> Floats:
             step = self.step(n, limits, batch, factors.efficiency)
-            return maximum(step.parts.total_s * factors.tpot, step.limit_s) / step.progress
+            return beyond(step.limit_s, step.parts.total_s, factors.tpot) / step.progress
 
         return gap_s
 
@@ -306,8 +306,9 @@ class Plan:
         """Times under random arrivals, and the mean number inside."""
         arrivals = n.requests_per_s / n.replicas
         riding = prefill_parts(own_terms, factors.efficiency)
-        work_s = (riding.total_s - riding.layers_s) / n.pp * factors.tpot
-        own_s = prefill_parts(own_terms, factors.first).total_s * factors.ttft
+        limit_s = _limit_s(own_terms)
+        work_s = beyond(limit_s, riding.total_s - riding.layers_s, factors.tpot) / n.pp
+        own_s = beyond(limit_s, prefill_parts(own_terms, factors.first).total_s, factors.ttft)
         return open_loop_times(self._gap_s(n, factors, limits), own_s, work_s, arrivals, n.batch, n.output_tokens)
 
     def limits(self, numbers: Numbers) -> Limits:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from reckoner.design import SERVING_NUMBERS, Design, Num, Workload
 from reckoner.errors import DoesNotFitError, InputError, UnknownNameError
 from reckoner.physics.arrays import Floats, exp, log, maximum, minimum, sqrt, where
+from reckoner.predict.combine import beyond
 from reckoner.predict.deployment import REACH_90
 from reckoner.predict.efficiency import NAMES, Efficiency
 from reckoner.predict.numbers import Memory, Numbers, Outcome, numbers_of
@@ -126,7 +127,7 @@ class Prediction:
         apart = (self.design.serving.prefill_replicas > 0.0) | (o.batch <= 1.0)
         if self.design.serving.scheduler == "static":
             own_s = 0.0 * own_s
-        return maximum(o.factors.tpot * (o.step.total_s + where(apart, 0.0, own_s)), self.tpot_s)
+        return maximum(beyond(o.least.tpot_s, o.step.total_s + where(apart, 0.0, own_s), o.factors.tpot), self.tpot_s)
 
     @property
     def theory(self) -> tuple[str, ...]:

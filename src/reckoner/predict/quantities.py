@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reckoner.predict.combine import closed_loop_ttft_s, decode_parts, prefill_parts
+from reckoner.predict.combine import beyond, closed_loop_ttft_s, decode_parts, prefill_parts
 from reckoner.predict.efficiency import Efficiency
 from reckoner.predict.rows import Column, Rows
 from reckoner.predict.terms import Limits, Terms, Work, terms
@@ -234,8 +234,10 @@ def log_quantity(rows: Rows, base: Basis, effects: NDArray[np.float64]) -> Colum
     least = _least(base, output)
     for name, value in seconds.items():
         chosen = kind == name
-        limit = least[name] * (watts * x["n"] / (batch if name == "energy_per_tok" else 1.0) if "energy" in name else 1.0)
-        out[chosen] = (limit + np.maximum(value - limit, 0.0) * factor["whole"])[chosen]
+        limit = least[name] * (
+            watts * x["n"] / (batch if name == "energy_per_tok" else 1.0) if "energy" in name else 1.0
+        )
+        out[chosen] = np.asarray(beyond(limit, value, factor["whole"]))[chosen]
     held = x["kv_b"] * x["ctx"] * batch / 1e9
     extra = _WORKSPACE_GB * np.sqrt(x["w_gb"]) * factor["workspace"]
     chosen = kind == "memory_gb"

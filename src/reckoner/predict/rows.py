@@ -54,10 +54,21 @@ TEXTS = (
 )
 
 _BYTES = {"f16": 2.0, "fp32": 4.0, "fp8": 1.0, "int8": 1.06, "w8a8": 1.0, "q6": 0.75, "q3": 0.43, "q2": 0.3}
+PLAUSIBLE = {
+    "layers": (0.5, 1e4),
+    **dict.fromkeys(("w_gb", "params_b", "active_b"), (1e-5, 1e6)),
+    "kv_b": (1e-3, 1e9),
+    **dict.fromkeys(("n", "n_eff", "tp", "pp", "ep"), (0.0, 1e6)),
+    "batch": (0.0, 1e7),
+    **dict.fromkeys(("n_in", "n_out", "ctx"), (0.0, 1e9)),
+    **dict.fromkeys(("bw_gb_s", "mem_gb", "tdp_w"), (1e-6, 1e8)),
+    "peak_tflops": (1e-9, 1e8),
+    "rate": (1e-9, 1e9),
+}
+"""Smallest and largest input that can be meant; anything else counts as not stated. Assumption: orders of magnitude
+beyond what is built."""
 _ROUTED = 0.95
 """Routed share of the weights of sparse models that the catalogue does not know. Assumption: Qwen3-30B-A3B's."""
-_EXPERTS = 128.0
-"""Their routed experts a layer. Assumption: Qwen3-30B-A3B's."""
 _RIDGE = {"cpu": 20.0, "mobile": 40.0, "apu": 200.0}
 """FLOP per byte assumed where a row states no peak. Assumption: vector units of CPUs, matrix units elsewhere (100)."""
 _PROMPTS = {
@@ -138,6 +149,15 @@ def number(text: str | None) -> float:
     return value if np.isfinite(value) else float("nan")
 
 
+def kind_of(row: Mapping[str, str]) -> str:
+    """Kind of a row, however it is padded or cased.
+
+    >>> kind_of({"kind": " Decode_b1 "}), kind_of({})
+    ('decode_b1', '')
+    """
+    return (row.get("kind") or "").strip().lower()
+
+
 def build(raw: Sequence[Mapping[str, str]]) -> Rows:
     """Fill and label rows.
 
@@ -152,10 +172,13 @@ def build(raw: Sequence[Mapping[str, str]]) -> Rows:
         A row's ``kind`` is unknown.
     """
     for line, row in enumerate(raw, start=2):
-        if row.get("kind") not in KINDS:
+        if kind_of(row) not in KINDS:
             raise InputError(f"line {line}: kind is {row.get('kind')!r}; use one of {', '.join(KINDS)}")
     num = {k: np.array([number(r.get(k)) for r in raw]) for k in (*NUMBERS, "measured", "peer")}
+    for name, (low, high) in PLAUSIBLE.items():
+        num[name] = np.where((num[name] >= low) & (num[name] <= high), num[name], np.nan)
     lab = {k: _labels((r.get(k) or "").strip() for r in raw) for k in (*TEXTS, "source", "run_id")}
+    lab["kind"] = _labels(map(kind_of, raw))
     _categories(lab)
     lab["model"] = _labels(map(_model_name, lab["model"]))
     lab["hardware"] = _labels(map(_device_name, lab["hardware"]))
@@ -238,7 +261,7 @@ def _fill_model(num: dict[str, Column], lab: dict[str, Labels]) -> None:
     _fill_structure(num, lab)
 
 
-_STRUCTURE = ("pair", "prompt_pair", "windowed", "window", "expert_share", "awake", "experts", "kv_heads")
+_STRUCTURE = ("pair", "prompt_pair", "windowed", "window", "expert_share", "awake", "kv_heads")
 
 
 def _fill_structure(num: dict[str, Column], lab: dict[str, Labels]) -> None:
@@ -249,8 +272,8 @@ def _fill_structure(num: dict[str, Column], lab: dict[str, Labels]) -> None:
     sparse = num["share"] < 0.97
     routed = np.maximum(num["share"] - (1.0 - _ROUTED), 0.0) / _ROUTED
     otherwise = (
-        *(attention, attention, 0.0, np.inf),
-        *(np.where(sparse, _ROUTED, 0.0), np.where(sparse, np.maximum(routed, 0.01), 1.0), _EXPERTS, 8.0),
+        *(attention, attention, np.zeros(len(routed)), np.full(len(routed), np.inf)),
+        *(np.where(sparse, _ROUTED, 0.0), np.where(sparse, np.maximum(routed, 0.01), 1.0), np.full(len(routed), 8.0)),
     )
     for name, column, usual in zip(_STRUCTURE, look.T, otherwise, strict=True):
         num[name] = np.where(np.isnan(column), usual, column)
@@ -280,7 +303,6 @@ def _structure(name: str) -> tuple[float, ...]:
         float("inf") if found.window is None else float(found.window),
         routed / float(found.params),
         max(found.n_active, 1) / max(found.n_experts, 1),
-        float(max(found.n_experts, 1)),
         float(asfloats(shape.kv_heads)),
     )
 

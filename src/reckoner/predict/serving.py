@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from reckoner.physics.arrays import Floats, maximum, minimum, where
 from reckoner.physics.queueing import md1_wait_s
-from reckoner.predict.combine import closed_loop_ttft_s
+from reckoner.predict.combine import beyond, closed_loop_ttft_s
 
 _HALVINGS = 40  # of the batch, when an open loop's is searched: to 1e-12 of the largest
 _LEAST_LEFT = 1e-9  # an overloaded server's steps take for ever; a floor keeps the division finite
@@ -67,9 +67,9 @@ def closed_loop_times(
 
 
 def scaled(times: Times, ttft: Floats, tpot: Floats, least: Times, output_tokens: Floats) -> Times:
-    """Times with learned factors on the first token and on the gaps, never below those at the printed limits."""
-    ttft_s = maximum(times.ttft_s * ttft, least.ttft_s)
-    tpot_s = maximum(times.tpot_s * tpot, least.tpot_s)
+    """Times with learned factors on what the first token and the gaps take beyond the printed limits."""
+    ttft_s = beyond(least.ttft_s, times.ttft_s, ttft)
+    tpot_s = beyond(least.tpot_s, times.tpot_s, tpot)
     return Times(ttft_s, tpot_s, ttft_s + (output_tokens - 1.0) * tpot_s)
 
 
