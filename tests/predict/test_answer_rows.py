@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from reckoner.cli.answer import command
 from reckoner.errors import InputError
 from reckoner.predict.answer import answer, answer_raw
-from reckoner.predict.rows import KINDS
+from reckoner.predict.rows import KINDS, NUMBERS
 
 FULL = {
     "item": "a",
@@ -94,9 +94,33 @@ def test_a_network_is_answered():
     assert 0.1 < found.predicted < 1000.0
 
 
-def test_an_unknown_kind_is_named_with_its_line():
-    with pytest.raises(InputError, match="line 2: kind is 'speed'"):
+def test_a_file_of_unknown_kinds_alone_is_refused():
+    with pytest.raises(InputError, match="kind is 'speed'"):
         answer_raw([FULL | {"kind": "speed"}])
+
+
+def test_a_row_of_an_unknown_kind_is_left_empty_and_the_others_are_answered():
+    found = answer_raw([FULL | {"kind": "speed", "item": "a"}, FULL | {"item": "b"}])
+    assert (found[0].item, found[0].predicted, found[1].item) == ("a", None, "b")
+    assert "kind is 'speed'" in found[0].why_not
+    assert found[1].predicted == answer_raw([FULL])[0].predicted
+
+
+def test_a_kind_is_known_however_it_is_padded_and_cased():
+    assert answer_raw([FULL | {"kind": f" {FULL['kind'].upper()} "}]) == answer_raw([FULL])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(NUMBERS),
+        st.sampled_from(["", "0", "-1", "1e308", "1e-308", "nan", "inf", "abc", "1e6", "0.001", "1e30"]),
+    )
+)
+def test_whatever_a_row_states_its_answer_is_finite_positive_and_ordered(odd):
+    for kind in KINDS:
+        found = answer_raw([FULL | odd | {"kind": kind}])[0]
+        assert 0.0 < found.low <= found.predicted <= found.high < float("inf")
 
 
 def test_a_file_of_another_schema_is_refused(tmp_path):

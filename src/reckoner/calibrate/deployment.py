@@ -227,15 +227,17 @@ def learned(design: Design, workload: Workload) -> Efficiency:
     """
     found = prepare(design).deployment.factors(features(point_of(numbers_of(design, workload))))
     gaps, first = found.efficiency, found.first
-    shares = {
-        "mbu": gaps.mbu / found.tpot,
-        "mbu_kv": gaps.mbu_kv / found.tpot,
-        "mfu_decode": gaps.mfu_decode / found.tpot,
-        "link": gaps.link / found.tpot,
-        "mfu": first.mfu / found.ttft,
-    }
+
+    def share(of: float, factor: float) -> float:
+        """Share of a limit when what exceeds it is multiplied, as in :func:`reckoner.predict.combine.beyond`."""
+        return 1.0 / (1.0 + (1.0 / of - 1.0) * factor)
+
     return Efficiency(
-        **{name: min(float(value), 1.0) for name, value in shares.items()},
+        mbu=share(float(gaps.mbu), float(found.tpot)),
+        mbu_kv=share(float(gaps.mbu_kv), float(found.tpot)),
+        mfu_decode=share(float(gaps.mfu_decode), float(found.tpot)),
+        mfu=share(float(first.mfu), float(found.ttft)),
+        link=min(float(gaps.link / found.tpot), 1.0),
         layer=float(gaps.layer * found.tpot),
         layer_prefill=float(first.layer_prefill * found.ttft),
         queue=float(first.queue),
