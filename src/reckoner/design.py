@@ -102,6 +102,11 @@ def default_engine(device: Device) -> str:
     return _BY_VENDOR.get((kind, device.vendor.lower()), _BY_CLASS.get(kind, "vllm"))
 
 
+MOST = 1e30
+"""Largest number of anything that a design or a workload states. Assumption: beyond all that is built, and small enough
+that products of a few stay finite."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
     """How a model is served.
@@ -377,15 +382,27 @@ class Slo:
             raise InputError(f"min_quality is {self.min_quality!r}; it must be at most 1")
 
 
+def check_rent(usd_per_hour: float | None) -> None:
+    """Refuse a rent that is none.
+
+    Raises
+    ------
+    InputError
+        It is negative or no number.
+    """
+    if usd_per_hour is not None and not 0.0 <= usd_per_hour < np.inf:
+        raise InputError(f"usd_per_hour is {usd_per_hour!r}; it must be at least 0 USD/h")
+
+
 def _checked(name: str, value: Num, *, least: float) -> Num:
     try:
         number = asfloats(value)
     except (TypeError, ValueError) as error:
         raise InputError(f"{name} is {value!r}; give a number or an array of numbers") from error
-    if isinstance(number, float) and least <= number < np.inf:
+    if isinstance(number, float) and least <= number <= MOST:
         return number
-    bad = np.logical_not((number >= least) & (number < np.inf))  # not written the other way round: NaN is bad too
-    _refuse(name, number, bad, f"it must be at least {least:g} and finite")
+    bad = np.logical_not((number >= least) & (number <= MOST))  # not written the other way round: NaN is bad too
+    _refuse(name, number, bad, f"it must be at least {least:g} and at most {MOST:g}")
     frozen = np.array(number)
     if frozen.size == 0:
         raise InputError(f"{name} is empty; give at least one number")

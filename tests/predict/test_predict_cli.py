@@ -68,7 +68,7 @@ def test_the_table_shows_each_metric_with_its_interval_and_says_what_binds(capsy
         "time to first token",
         "90% interval",
         "memory bandwidth takes",
-        "share device and engine",
+        "on this device with this engine",
         "bandwidth share",
     ):
         assert words in out
@@ -99,6 +99,11 @@ def test_terms_come_with_json_when_asked_for(capsys, monkeypatch):
             ("llama-3.1-8b", "-d", "h100", "--draft-tokens", "2", "--acceptance", "1.2"),
             "acceptance is 1.2; it is a prob",
         ),
+        (("llama-3.1-8b", "-d", "h100", "-b", "1e300"), "batch is 1e+300; it must be at least 1 and at most 1e+30"),
+        (("llama-3.1-8b", "-d", "h100", "--prompt", "1e200"), "prompt_tokens is 1e+200; it must be at least 1"),
+        (("llama-3.1-8b", "-d", "h100", "--usd-per-hour", "nan"), "usd_per_hour is nan"),
+        (("llama-3.1-8b", "-d", "h100", "--usd-per-hour", "-1"), "usd_per_hour is -1.0"),
+        (("llama-3.1-8b", "-d", "rpi5"), "what would fit: weights in"),
         (("llama-3.1-8b", "-d", "h100", "--dp", "2"), "copies of a dense model are replicas"),
         (("llama-3.1-8b", "-d", "h100", "--level", "2"), "level is 2.0; it must lie between 0 and 1"),
         (("no/such/config.json", "-d", "h100"), "no file no/such/config.json; check the path"),

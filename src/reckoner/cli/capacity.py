@@ -39,9 +39,8 @@ def command(model: str, **options: Any) -> int:
             --ttft-p99 0.5 --availability 0.999
         $ reckoner capacity llama-3.1-70b -d h100 --ttft-p99 0.5 --axis tp=2,4,8 --axis weights=bf16,fp8
     """  # noqa: D301 - click reads the backspace as "keep these lines"
-    from reckoner.design import Slo, Workload
+    from reckoner.design import Slo, Workload, check_rent
     from reckoner.files import canonical_json
-    from reckoner.simulate.run import check_rent
     from reckoner.simulate.server import server_of
 
     check_rent(options["usd_per_hour"])

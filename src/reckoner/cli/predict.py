@@ -115,9 +115,19 @@ def _table(found: Prediction, level: float) -> None:
         out.print(f"{' and '.join(found.theory)}: from theory, not from measurements; intervals are wider for it")
     evidence = asked["efficiency"]
     out.print(
-        f"{evidence['source']}; {evidence['n']} of them share device and engine ({evidence['novelty']})",
+        f"{evidence['source']}; {_evidence(evidence)}",
         highlight=False,
     )
+
+
+def _evidence(said: dict[str, Any]) -> str:
+    """How near public measurements come to the design, and so how wide its intervals are."""
+    if said["novelty"] is None:
+        return "given"
+    from reckoner.predict.intervals import MEANING
+
+    near = MEANING[said["novelty"]]
+    return f"{said['n']} of them on this device with this engine; {near}, which the intervals allow for"
 
 
 def _title(found: Prediction) -> str:

@@ -245,9 +245,10 @@ def smallest_change(prediction: Prediction) -> str:
 def _fits_with(design: Design, prediction: Prediction, serving: Serving) -> bool:
     try:
         changed = replace(design, serving=serving)
-    except (InputError, MissingFigureError):
+        memory = prepare(changed).memory(numbers_of(changed, prediction.workload))
+    except (InputError, MissingFigureError):  # ranks need a link that some devices lack
         return False
-    return bool(np.all(fits(changed, prepare(changed).memory(numbers_of(changed, prediction.workload)))))
+    return bool(np.all(fits(changed, memory)))
 
 
 def _other_formats(design: Design, prediction: Prediction) -> list[str]:

@@ -16,6 +16,16 @@ LEVEL = 0.9
 NOVELTIES = ("same cell", "near", "new pairing", "new model", "new device", "new engine", "new to most")
 """Known neighbours explain most of the row's variance; some of it; model and device are known but not together; one of
 them, or the engine or its setting, is unknown; two or more are."""
+MEANING = {
+    "same cell": "this very configuration was measured",
+    "near": "configurations like it were measured",
+    "new pairing": "its model, device and engine were measured, though not together",
+    "new model": "its model was never measured",
+    "new device": "its device was never measured, others of its class were",
+    "new engine": "its engine was never measured in this way",
+    "new to most": "two or more of model, device and engine were never measured",
+}
+"""What each of :data:`NOVELTIES` says of the evidence behind an answer, in words."""
 SAME, NEAR = 0.9, 0.1
 _PRIOR_ROWS = 60.0
 """Rows that the quantile of all kinds counts as when a group's own is pulled towards it. Assumption."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reckoner.design import SERVING_NUMBERS, Design, Num, Workload
+from reckoner.design import SERVING_NUMBERS, Design, Num, Workload, check_rent
 from reckoner.errors import DoesNotFitError, InputError, UnknownNameError
 from reckoner.physics.arrays import Floats, exp, log, maximum, minimum, sqrt, where
 from reckoner.predict.combine import beyond
@@ -387,7 +387,14 @@ _DEFAULT = Workload()
 
 
 def price(design: Design, usd_per_hour: float, tokens_per_s: Num) -> Num:
-    """Rent of all devices of a design while it puts out a million tokens, in USD."""
+    """Rent of all devices of a design while it puts out a million tokens, in USD.
+
+    Raises
+    ------
+    InputError
+        The rent is negative or no number.
+    """
+    check_rent(usd_per_hour)
     return design.n_devices * usd_per_hour / 3600.0 * 1e6 / tokens_per_s
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reckoner.design import Design
+from reckoner.design import Design, check_rent
 from reckoner.errors import InputError
 from reckoner.predict.efficiency import Efficiency
 from reckoner.simulate.arrivals import Arrivals
@@ -111,18 +111,6 @@ def simulate(
         events=int(state.control[layout.EVENTS]),
         usd_per_hour=usd_per_hour,
     )
-
-
-def check_rent(usd_per_hour: float | None) -> None:
-    """Refuse a rent that is none.
-
-    Raises
-    ------
-    InputError
-        It is negative or no number.
-    """
-    if usd_per_hour is not None and not 0.0 <= usd_per_hour < np.inf:
-        raise InputError(f"usd_per_hour is {usd_per_hour!r}; it must be at least 0 USD/h")
 
 
 def channels_of(server: Server, state: State) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reckoner.design import Slo
+from reckoner.design import Slo, check_rent
 from reckoner.errors import InputError, UnknownNameError
 from reckoner.simulate.arrivals import Arrivals, gaps_like, generator
 from reckoner.simulate.lengths import Lengths
@@ -18,7 +18,6 @@ from reckoner.simulate.percentiles import BATCHES, Percentile, check, shrunk, sk
 from reckoner.simulate.run import (
     Progress,
     channels_of,
-    check_rent,
     costs_of,
     fits,
     policy_of,
