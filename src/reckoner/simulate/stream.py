@@ -272,7 +272,7 @@ def streamed(
     >>> from reckoner.simulate.cost import linear_cost
     >>> server = Server(cost=linear_cost(base_s=0.01, token_s=1e-5), scheduler=Continuous())
     >>> found = streamed(server, gamma_chunks(5.0, fixed(100, 50), n=1000, seed=1))
-    >>> round(found.percentile("tpot", 0.5).value, 4), len(found)
+    >>> round(found.percentile("tpot", 0.5).value, 3), len(found)
     (0.01, 1000)
     """
     check_rent(usd_per_hour)
