@@ -78,6 +78,7 @@ _WHOLE = frozenset(
 _BY_VENDOR = {
     ("accelerator", "aws"): "neuron",
     ("accelerator", "tenstorrent"): "tt-metal",
+    ("gpu", "qualcomm"): "mlc-llm",
     ("npu", "qualcomm"): "qnn",
     ("npu", "rockchip"): "rkllm",
     ("soc", "rockchip"): "rkllm",

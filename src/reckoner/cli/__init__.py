@@ -34,6 +34,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "reckoner.cli.capacity:command",
         "Find the largest rate that meets an SLO, or the fewest devices for a load.",
     ),
+    "audit": (
+        "reckoner.cli.audit:command",
+        "Hold a deployment over all tiers against its SLO, and advise the smallest change that passes.",
+    ),
     "devices": (
         "reckoner.cli.devices:command",
         "List devices with dense peaks, or show one with source, date and prices.",

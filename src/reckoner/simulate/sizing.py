@@ -12,6 +12,7 @@ import numpy as np
 
 from reckoner.design import Design, Slo, Workload
 from reckoner.errors import InputError
+from reckoner.physics.availability import k_of_n
 from reckoner.predict.efficiency import Efficiency
 from reckoner.simulate.arrivals import Arrivals, poisson
 from reckoner.simulate.lengths import fixed
@@ -145,7 +146,7 @@ def capacity(  # noqa: PLR0913 - one question, and how hard to look
             raise InputError(f"n is {n} and seeds {seeds}; a P99 takes at least {_LEAST_N} requests and one seed")
         lengths = fixed(int(_one("prompt_tokens", workload.prompt_tokens)), int(_one("output", workload.output_tokens)))
         streams = [poisson(1.0, lengths, n=n, seed=seed) for seed in range(seeds)]
-    guess = _first_guess(server, streams[0])
+    guess = full_rate(server, streams[0])
     if executor is None:
         ends = [_bisect(server, stream, slo, guess, report) for stream in streams]
     else:
@@ -285,7 +286,7 @@ def _metric(found: Simulation, slo: Slo) -> str:
 def _must_pass_alone(server: Server, arrivals: Arrivals, slo: Slo) -> None:
     """Refuse a promise that is broken where no two requests meet."""
     alone = replace(
-        arrivals.scaled(_LEAST_RATE * max(arrivals.span_s, 1.0) * _first_guess(server, arrivals) / len(arrivals)),
+        arrivals.scaled(_LEAST_RATE * max(arrivals.span_s, 1.0) * full_rate(server, arrivals) / len(arrivals)),
         name="one by one",
     )
     found = simulate(server, alone)
@@ -296,13 +297,17 @@ def _must_pass_alone(server: Server, arrivals: Arrivals, slo: Slo) -> None:
         )
 
 
-def _first_guess(server: Server, arrivals: Arrivals) -> float:
-    """Rate at which a server kept full would answer, without interference."""
+def full_rate(server: Server, arrivals: Arrivals) -> float:
+    """Rate at which a server kept full would answer, without interference, in 1/s.
+
+    A batch of :math:`B` answers of :math:`n` tokens takes ``B`` prefills and ``n`` steps: ``1 / (t_prefill + n step(B)
+    / B)``. What queues before it and what stalls comes on top, so that no more than this is ever served.
+    """
     cost, seats = server.cost, len(server.cost.decode_s) - 1
     prompt, output = float(arrivals.prompt_tokens.mean()), float(arrivals.output_tokens.mean())
     if server.kv_tokens is not None:
         seats = max(1, min(seats, int(server.kv_tokens / server.lanes / (prompt + output))))
-    step = cost.decode_s[seats] + cost.kappa_s * seats * (prompt + output / 2.0)
+    step = (cost.decode_s[seats] + cost.kappa_s * seats * (prompt + output / 2.0)) / server.tokens_per_step
     index = min(int(prompt), len(cost.pass_s) - 1)
     prefill = cost.pass_s[index] + cost.tail_s * max(0.0, prompt - index) + cost.pair_s * prompt**2 / 2.0
     return float(server.replicas * server.lanes / max(prefill + output * step / seats, 1e-12))
@@ -353,14 +358,7 @@ def _spares(needed: int, each: float, wanted: float | None) -> tuple[int, float]
     """Spares until at least ``needed`` replicas are up with the probability wanted; none where none is."""
     spares = 0
     while True:
-        total = needed + spares
-        up = sum(
-            math.exp(
-                math.lgamma(total + 1) - math.lgamma(k + 1) - math.lgamma(total - k + 1)
-                + k * math.log(each) + (total - k) * math.log1p(-each)
-            )
-            for k in range(needed, total + 1)
-        )  # fmt: skip
+        up = k_of_n(needed, needed + spares, each)
         if wanted is None or up >= wanted:
-            return spares, min(up, 1.0)
+            return spares, up
         spares += 1
