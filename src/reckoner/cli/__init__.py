@@ -36,7 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "audit": (
         "reckoner.cli.audit:command",
-        "Hold a deployment over all tiers against its SLO, and advise the smallest change that passes.",
+        "Hold a deployment over cloud, edge, mobile and TinyML against its SLO.",
     ),
     "devices": (
         "reckoner.cli.devices:command",
