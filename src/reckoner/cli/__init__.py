@@ -46,6 +46,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "reckoner.cli.models:command",
         "List built-in models, or show one (or a config.json) with exact counts.",
     ),
+    "app": ("reckoner.cli.app:command", "Open the pages in the browser: audit, curves, prices, forecasts, ledger."),
     "answer": ("reckoner.cli.answer:command", "Predict every row of a file of items, with 90 % intervals."),
     "validate": (
         "reckoner.cli.validate:command",

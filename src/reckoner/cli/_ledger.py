@@ -13,7 +13,6 @@ import click
 if TYPE_CHECKING:
     from reckoner.ledger import Ledger, Score
     from reckoner.ledger.scores import Key, Sums
-    from reckoner.report.forecast_figures import HourScore
 
 DEFAULT_LEDGER = "~/.reckoner/ledger.db"
 
@@ -79,6 +78,13 @@ def progress(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
         yield done
 
 
+def print_scores(scores: Sequence[Score]) -> None:
+    """Print a table of scores on stdout."""
+    from reckoner.report.forecast_text import SCORE_COLUMNS, score_rows
+
+    print_table(SCORE_COLUMNS, score_rows(scores), left=3)
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
     """Print a table on stdout: the first ``left`` columns are words, the others numbers."""
     import sys
@@ -94,69 +100,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: 
     Console(width=None if sys.stdout.isatty() else 200, markup=False, highlight=False).print(table)
 
 
-def score_rows(scores: Sequence[Score]) -> list[list[str]]:
-    """Cells of a table of scores."""
-    return [
-        [
-            score.metric,
-            score.predictor,
-            score.model or "all",
-            str(score.n),
-            share(score.median_ape),
-            share(score.mean_ape),
-            share(score.p90_ape),
-            share(score.bias, sign=True),
-            share(score.coverage) + ("" if score.level is None else f" of {100 * score.level:.0f}%"),
-            share(score.width),
-        ]
-        for score in scores
-    ]
-
-
-SCORE_COLUMNS = ("metric", "predictor", "model", "n", "median", "mean", "P90", "bias", "inside", "width")
-
-
-def share(value: float | None, *, sign: bool = False) -> str:
-    """Share as percent; a dash where there is none.
-
-    >>> share(0.1234), share(None), share(-0.05, sign=True)
-    ('12.3%', '-', '-5.0%')
-    """
-    if value is None:
-        return "-"
-    return f"{100 * value:+.1f}%" if sign else f"{100 * value:.1f}%"
-
-
-def by_hour(sums: dict[Key, Sums], metric: str) -> tuple[dict[str, list[HourScore]], float]:
-    """Scores of each predictor by hour, and the level that their intervals promised."""
-    from reckoner.report.forecast_figures import HourScore
-
-    merged: dict[tuple[str, str], Sums] = {}
-    for key, part in sums.items():
-        if key.metric == metric:
-            group = (key.predictor, key.hour)
-            merged[group] = merged[group].merge(part) if group in merged else part
-    hours: dict[str, list[HourScore]] = {}
-    level, intervals = 0.0, 0
-    for predictor, hour in sorted(merged):
-        part = merged[predictor, hour]
-        if part.n:
-            level, intervals = level + part.level, intervals + part.intervals
-            hours.setdefault(predictor, []).append(
-                HourScore(
-                    hour=hour,
-                    n=part.n,
-                    bias=part.error / part.n,
-                    mean_ape=part.ape / part.n,
-                    coverage=part.covered / part.intervals if part.intervals else None,
-                )
-            )
-    return hours, level / intervals if intervals else 0.0
-
-
 def draw(sums: dict[Key, Sums], path: Path, *, metric: str = "e2e_s") -> list[Path]:
     """Write the picture of drift, and beside it that of coverage where forecasts had intervals."""
     from reckoner.report.forecast_figures import coverage_chart, drift_chart
+    from reckoner.report.forecast_text import by_hour
     from reckoner.report.png import to_png
 
     hours, level = by_hour(sums, metric)

@@ -7,16 +7,15 @@ from pathlib import Path
 import click
 
 from reckoner.cli._ledger import (
-    SCORE_COLUMNS,
     draw,
     json_option,
     ledger_option,
     opened,
     plot_option,
     print_json,
+    print_scores,
     print_table,
     progress,
-    score_rows,
 )
 
 
@@ -66,5 +65,5 @@ def command(url: str, plot: Path | None, as_json: bool) -> None:
         ],
     )
     click.echo()
-    print_table(SCORE_COLUMNS, score_rows(scores), left=3)
+    print_scores(scores)
     click.echo(f"learned {learned} new outcomes" if kept else "nothing new to learn", err=True)

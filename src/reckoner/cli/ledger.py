@@ -41,6 +41,8 @@ def segments_option(function: Any) -> Any:
 @json_option
 def show(entry: str | None, kind: str | None, subject: str | None, last: int, url: str, as_json: bool) -> None:
     """Show the newest entries, or one ENTRY in full."""
+    from reckoner.report.forecast_text import ENTRY_COLUMNS, entry_row
+
     with opened(url) as ledger:
         if entry is not None:
             print_json(ledger.find(entry).to_json())
@@ -50,8 +52,7 @@ def show(entry: str | None, kind: str | None, subject: str | None, last: int, ur
     if as_json:
         print_json({"head": {"seq": head.seq, "hash": head.hash}, "entries": [one.to_json() for one in kept]})
         return
-    rows = [[str(one.id), one.at[:19], one.body["kind"], one.body["subject"], _gist(one.body)] for one in kept]
-    print_table(("entry", "at (UTC)", "kind", "subject", "what"), rows, left=5)
+    print_table(ENTRY_COLUMNS, [entry_row(one) for one in kept], left=5)
     click.echo(f"{head.seq} entries in {shown}; head {head}", err=True)
 
 
@@ -191,17 +192,3 @@ def _kind(file: Path) -> str:
     if isinstance(content, dict) and "models" in content:
         return "calibrator"
     return "export"
-
-
-def _gist(body: Any) -> str:
-    """One line about an entry."""
-    if body["kind"] == "prediction":
-        figures = ", ".join(f"{metric}={figure['value']:.4g}" for metric, figure in body["figures"].items())
-        return f"{body['predictor']}: {figures}"
-    if body["kind"] == "observation":
-        return ", ".join(f"{metric}={value:.4g}" for metric, value in body["figures"].items())
-    if body["kind"] == "decision":
-        return str(body["choice"])
-    if body["kind"] == "tally":
-        return f"{sum(row['sums']['n'] for row in body['body']['scores'])} forecasts scored"
-    return "a file taken over" if body["kind"] == "import" else str(body["body"]["file"])

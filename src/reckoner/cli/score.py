@@ -7,15 +7,13 @@ from pathlib import Path
 import click
 
 from reckoner.cli._ledger import (
-    SCORE_COLUMNS,
     draw,
     json_option,
     ledger_option,
     opened,
     plot_option,
     print_json,
-    print_table,
-    score_rows,
+    print_scores,
 )
 
 
@@ -52,7 +50,7 @@ def command(
         print_json({"scores": [score.to_json() for score in found], "waiting": waiting})
         return
     if found:
-        print_table(SCORE_COLUMNS, score_rows(found), left=3)
+        print_scores(found)
     else:
         click.echo("no prediction has met its outcome yet", err=True)
     if waiting:

@@ -111,6 +111,8 @@ class Chart:
         Fixed ends of the y axis; by default the drawing library chooses.
     zero_y : bool
         Start the y axis at zero (bars always do).
+    zones : sequence of (float, float, str)
+        Bands from a low to a high y with their words: where values are meant to lie.
     """
 
     name: str
@@ -125,6 +127,7 @@ class Chart:
     annotations: tuple[Annotation, ...] = ()
     y_range: tuple[float, float] | None = None
     zero_y: bool = False
+    zones: tuple[tuple[float, float, str], ...] = ()
 
     def __post_init__(self) -> None:
         """Check that there is something to draw and that log axes hold positive numbers only."""
@@ -139,6 +142,12 @@ class Chart:
                 _refuse_non_positive(self.name, series, "y", series.y)
             if self.log_x:
                 _refuse_non_positive(self.name, series, "x", series.x)
+        for low, high, text in self.zones:
+            if not low < high or (self.log_y and low <= 0):
+                raise InputError(
+                    f"chart {self.name!r}, zone {text!r}: {low} to {high} is no band of this axis; give low before "
+                    "high, both above 0 on a logarithmic axis"
+                )
         for mark in self.annotations:
             if (self.log_x and mark.x is not None and mark.x <= 0) or (
                 self.log_y and mark.y is not None and mark.y <= 0

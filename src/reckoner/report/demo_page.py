@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reckoner.evaluate.report import Report
 from reckoner.finops.cost import Interval
 from reckoner.finops.inputs import parse_inputs
 from reckoner.finops.table import CostTable, derive
-from reckoner.measure.curve_results import CurvesResult
+from reckoner.measure.curve_results import CurvesResult, TargetCurves
 from reckoner.report.costs import answer_note, answer_table, interval_note, interval_table, seed_table, span
 from reckoner.report.costs_words import best_accuracy, best_cpqu, caveat, limits, recommendation
 from reckoner.report.curves_figures import latency_chart, memory_chart
@@ -64,8 +64,8 @@ def demo_page(
     sections = [
         _summary(table),
         _accuracy(reports),
-        _price(table),
-        *_curves(curves),
+        price_section(table),
+        *(() if curves is None else (curves_section(curves, curves.targets),)),
         Section(
             title="Lineage",
             parts=("Which version was made from which, by content digest.", lineage_drawing(lineage_mermaid)),
@@ -115,7 +115,8 @@ def _ks(reports: Mapping[str, Report]) -> tuple[int, ...]:
     return tuple(sorted({k for report in reports.values() for k in report.pass_at_k or {}}))
 
 
-def _price(table: CostTable) -> Section:
+def price_section(table: CostTable) -> Section:
+    """What the versions cost, how sure that is, and which one to serve."""
     warning, lost = caveat(table)
     prefill = prefill_chart(table)
     return Section(
@@ -136,23 +137,18 @@ def _price(table: CostTable) -> Section:
     )
 
 
-def _curves(curves: CurvesResult | None) -> tuple[Section, ...]:
-    """What the KV cache costs and saves, on every decoder and engine of the run; nothing where none was run."""
-    if curves is None:
-        return ()
-    targets = curves.targets
-    return (
-        Section(
-            title="KV cache",
-            parts=(
-                method_paragraph(curves),
-                latency_paragraph(targets),
-                *(latency_chart(one) for one in targets),
-                law_table(targets),
-                crossover_paragraph(targets),
-                memory_paragraph(targets),
-                *(memory_chart(one) for one in targets),
-                memory_table(targets),
-            ),
+def curves_section(curves: CurvesResult, targets: Sequence[TargetCurves]) -> Section:
+    """What the KV cache costs and saves, on the decoders and engines that are asked for."""
+    return Section(
+        title="KV cache",
+        parts=(
+            method_paragraph(curves),
+            latency_paragraph(targets),
+            *(latency_chart(one) for one in targets),
+            law_table(targets),
+            crossover_paragraph(targets),
+            memory_paragraph(targets),
+            *(memory_chart(one) for one in targets),
+            memory_table(targets),
         ),
     )

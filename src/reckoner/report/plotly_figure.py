@@ -166,6 +166,7 @@ def _layout(chart: Chart, dark: bool) -> dict[str, Any]:
     else:
         y |= _axis(_numbers(chart, "y"), log=chart.log_y)
     marks = [_mark(annotation, chart, ink, dark) for annotation in chart.annotations]
+    marks += [_zone(zone, chart, dark) for zone in chart.zones]
     return {
         "height": _HEIGHT_PX,
         "autosize": True,
@@ -190,6 +191,8 @@ def _layout(chart: Chart, dark: bool) -> dict[str, Any]:
 def _numbers(chart: Chart, axis: Literal["x", "y"]) -> list[float]:
     """Every number that an axis must hold: points, ends of intervals, annotations."""
     found: list[float | str | None] = [mark.x if axis == "x" else mark.y for mark in chart.annotations]
+    if axis == "y":
+        found += [end for low, high, _ in chart.zones for end in (low, high)]
     for series in chart.series:
         columns = (series.x, series.x_low, series.x_high) if axis == "x" else (series.y, series.low, series.high)
         for column in columns:
@@ -211,6 +214,17 @@ def _axis(values: Sequence[float], *, log: bool) -> dict[str, Any]:
     steps = (1, 2, 5) if high - low < 3 else (1,)
     ticks = [step * 10.0**power for power in range(floor(low) - 1, floor(high) + 2) for step in steps]
     return span | {"tickvals": ticks, "ticktext": [number(tick, 3) for tick in ticks]}
+
+
+def _zone(zone: tuple[float, float, str], chart: Chart, dark: bool) -> dict[str, Any]:
+    """The band and the words of one zone."""
+    low, high, text = zone
+    colour = tone(2).dark if dark else tone(2).light
+    shape = {"type": "rect", "x0": 0, "x1": 1, "xref": "paper", "y0": low, "y1": high, "yref": "y", "layer": "below"}
+    shape |= {"fillcolor": colour, "opacity": 0.14, "line": {"width": 0}}
+    words = {"text": html.escape(text), "showarrow": False, "x": 1, "xref": "paper", "xanchor": "right"}
+    words |= {"y": log10(high) if chart.log_y else high, "yref": "y", "yanchor": "top"}
+    return {"annotation": words, "shape": shape}
 
 
 def _mark(annotation: Annotation, chart: Chart, ink: str, dark: bool) -> dict[str, Any]:

@@ -103,6 +103,9 @@ def _draw(axes: Any, chart: Chart) -> None:
     elif chart.zero_y and not chart.log_y:
         axes.set_ylim(bottom=0)
     _ticks(axes, chart)
+    for low, high, text in chart.zones:
+        axes.axhspan(low, high, color=tone(2).light, alpha=0.14, linewidth=0)
+        axes.annotate(text, xy=(0.99, high), xycoords=("axes fraction", "data"), ha="right", va="top", fontsize=9)
     for annotation in chart.annotations:
         _annotate(axes, chart, annotation)
 

@@ -1,0 +1,1 @@
+"""The pages: marimo notebooks that show what :mod:`reckoner.web.views` makes."""
