@@ -1,0 +1,157 @@
+"""The client measured against a server that wrote down when it sent: its own error, at its own load."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from reckoner.measure.events import RequestRecord
+from reckoner.measure.fake_server import fake_server
+from reckoner.measure.wire.address import Address, address_of, request_bytes
+from reckoner.measure.wire.drive import Ask, Load, Patience, Run, drive
+from reckoner.measure.wire.record import records_of, stamps_of
+
+STREAMS = (1, 64, 512)
+TTFT_S, TOKENS = 0.05, 32
+RATE_PER_S = 10_000.0
+"""Tokens a second that all streams together are sent, at most. Assumption: what one core of a server sends on time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientError:
+    """Error of the client at a number of streams.
+
+    Parameters
+    ----------
+    streams, n : int
+        Streams at once, and requests behind the figures.
+    stamps : str
+        "kernel" or "user".
+    ttft_error_ms_mean, ttft_error_ms_p99 : float
+        Absolute error of the time to first token. [ms]
+    itl_error_ms_mean, itl_error_ms_p99 : float
+        Absolute error of single gaps. [ms]
+    late_ms_p99 : float
+        How late requests were sent. [ms]
+    cpu_us_per_token : float
+        CPU of the client by token. [us]
+    tokens_per_s : float
+        Received. [1/s]
+    failed : int
+        Requests without a whole answer.
+    """
+
+    streams: int
+    n: int
+    stamps: str
+    ttft_error_ms_mean: float
+    ttft_error_ms_p99: float
+    itl_error_ms_mean: float
+    itl_error_ms_p99: float
+    late_ms_p99: float
+    cpu_us_per_token: float
+    tokens_per_s: float
+    failed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def selftest(
+    streams: Sequence[int] = STREAMS, *, stamps: str = "", rate_per_s: float = RATE_PER_S
+) -> list[ClientError]:
+    """Measure the client at each number of streams.
+
+    Parameters
+    ----------
+    streams : sequence of int
+        Streams at once.
+    stamps : str
+        "kernel" or "user"; by default the better one there is.
+    rate_per_s : float
+        Tokens a second over all streams.
+
+    Raises
+    ------
+    EngineError
+        The fake server did not start.
+    """
+    with fake_server() as url:
+        address = address_of(url)
+        return [error_at(address, url, count, stamps=stamps, rate_per_s=rate_per_s) for count in streams]
+
+
+def error_at(
+    address: Address, url: str, streams: int, *, stamps: str = "", rate_per_s: float = RATE_PER_S
+) -> ClientError:
+    """Measure the client's error against a fake server at a number of streams, all open at once."""
+    itl = max(streams / rate_per_s, 0.002)
+    requests = max(streams, 32)
+    load = paced_load(address, streams, requests, itl)
+    truth_of(url)  # forget what came before
+    run = drive(address, load, patience=Patience(stall_s=30.0))
+    records = records_of(run, [(0, TOKENS)] * requests, stamps=stamps)
+    return compare(run, records, truth_of(url), streams, stamps or stamps_of(run))
+
+
+def paced_load(address: Address, streams: int, requests: int, itl_s: float) -> Load:
+    """Requests whose starts are spread over one gap, so that tokens come evenly."""
+    model = f"ttft={TTFT_S},itl={itl_s:.6f},n={TOKENS}"
+    span = TTFT_S + TOKENS * itl_s
+    return Load(
+        asks=[
+            Ask(
+                content=request_bytes(address, model, "hello", TOKENS, index=i),
+                scheduled_s=(i // streams) * span * 1.2 + (i % streams) * itl_s / streams,
+            )
+            for i in range(requests)
+        ]
+    )
+
+
+def truth_of(url: str) -> dict[int, dict[str, Any]]:
+    """What the fake server really sent since it was asked last, by index."""
+    with urllib.request.urlopen(f"{url}/truth", timeout=30) as reply:
+        told = json.loads(reply.read())
+    return {int(entry["index"]): entry for entry in told}
+
+
+def compare(
+    run: Run, records: Sequence[RequestRecord], truth: dict[int, dict[str, Any]], streams: int, stamps: str
+) -> ClientError:
+    """Hold what the client says against what the server did."""
+    ttft, gaps, tokens = [], [], 0
+    for record in records:
+        entry = truth.get(record.index)
+        if not record.whole or entry is None or record.sent_s is None:
+            continue
+        sent = np.array(entry["sent_ns"], dtype=np.float64)
+        seen = record.token_stamp_s
+        tokens += len(seen)
+        if len(seen) != len(sent):
+            continue
+        ttft.append((seen[0] - record.sent_s) * 1e3 - (sent[0] - entry["came_ns"]) * 1e-6)
+        gaps.append(np.diff(seen) * 1e3 - np.diff(sent) * 1e-6)
+    first = np.abs(np.array(ttft)) if ttft else np.array([np.inf])
+    gap = np.abs(np.concatenate(gaps)) if gaps else np.array([np.inf])
+    late = np.array([(r.sent_s - r.scheduled_s) * 1e3 for r in records if r.sent_s is not None])
+    span_s = (run.end_ns - run.start_ns) * 1e-9
+    return ClientError(
+        streams=streams,
+        n=len(ttft),
+        stamps=stamps,
+        ttft_error_ms_mean=float(first.mean()),
+        ttft_error_ms_p99=float(np.quantile(first, 0.99)),
+        itl_error_ms_mean=float(gap.mean()),
+        itl_error_ms_p99=float(np.quantile(gap, 0.99)),
+        late_ms_p99=float(np.quantile(late, 0.99)) if len(late) else float("inf"),
+        cpu_us_per_token=run.cpu_s * 1e6 / max(tokens, 1),
+        tokens_per_s=tokens / span_s,
+        failed=sum(not record.whole for record in records),
+    )

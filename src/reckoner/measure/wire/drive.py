@@ -1,0 +1,531 @@
+"""The loop that sends on time and reads at once; everything else waits until the run is over."""
+
+from __future__ import annotations
+
+import gc
+import heapq
+import resource
+import select
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from reckoner.errors import InputError
+from reckoner.measure.wire.address import Address
+from reckoner.measure.wire.clock import Offset, offset, stepped_ns
+from reckoner.measure.wire.connection import CLOSED, CONNECTING, IDLE, SHAKING, Connection, can_stamp
+from reckoner.measure.wire.reply import Head
+
+AHEAD_NS = 100_000_000  # connections are made so long before they are needed. Assumption.
+SPIN_NS = 1_200_000  # epoll waits in whole milliseconds; what is due sooner is waited for awake
+SWEEP_NS = 50_000_000  # how often requests are looked at that may have stalled
+SPARE_FILES = 32  # descriptors that everything else needs. Assumption.
+EVENTS = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A request of a load.
+
+    Parameters
+    ----------
+    content : bytes
+        Ready to be sent.
+    scheduled_s : float
+        When, since the start; of a follow-up, since the end of what it follows.
+    follows : int or None
+        Row of the request that must be answered first (the turn before); None for none.
+    """
+
+    content: bytes
+    scheduled_s: float = 0.0
+    follows: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Requests, and when they go.
+
+    Parameters
+    ----------
+    asks : sequence of Ask
+        In order.
+    concurrency : int, optional
+        Closed loop: so many in flight, the next one as soon as one is answered; schedules play no part.
+    think_s : float
+        Pause between an answer and the next request of a closed loop.
+    """
+
+    asks: Sequence[Ask]
+    concurrency: int | None = None
+    think_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Hold the invariants of a load."""
+        if not self.asks:
+            raise InputError("the load has no requests; give at least one")
+        if self.concurrency is not None and self.concurrency < 1:
+            raise InputError(f"concurrency is {self.concurrency}; it must be at least 1")
+        if not 0.0 <= self.think_s < float("inf"):
+            raise InputError(f"think_s is {self.think_s!r}; it must be at least 0")
+        for row, ask in enumerate(self.asks):
+            if not 0.0 <= ask.scheduled_s < float("inf"):
+                raise InputError(f"request {row}: scheduled_s is {ask.scheduled_s!r}; it must be at least 0")
+            if ask.follows is not None and not 0 <= ask.follows < row:
+                raise InputError(f"request {row} follows {ask.follows}; it must follow an earlier one")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long is waited.
+
+    Parameters
+    ----------
+    connect_s, stall_s, total_s : float
+        For a connection, between two reads of a reply, and for a whole reply. [s]
+    """
+
+    connect_s: float = 10.0
+    stall_s: float = 60.0
+    total_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        """Hold the invariants of patience."""
+        for name in ("connect_s", "stall_s", "total_s"):
+            if not 0.0 < getattr(self, name) < float("inf"):
+                raise InputError(f"{name} is {getattr(self, name)!r}; it must be above 0 s")
+
+
+@dataclass(slots=True)
+class Seen:
+    """Everything that was seen of one request, before it is taken apart."""
+
+    index: int
+    scheduled_ns: int
+    connected_ns: int
+    sent_ns: int
+    closed_ns: int
+    state: str
+    why: str
+    head: Head | None
+    hung_up: bool
+    reads: list[bytes]
+    kernel_ns: list[int]
+    user_ns: list[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A finished run, not yet taken apart.
+
+    Parameters
+    ----------
+    seen : list of Seen
+        In the order in which requests ended.
+    start_ns, end_ns : int
+        On the monotonic clock.
+    clock : Offset
+        Real time less monotonic time, at the start.
+    stepped_ns : int
+        By how much the real-time clock was stepped meanwhile; kernel stamps are then of no use.
+    stamped : bool
+        Whether the kernel stamped what came.
+    cpu_s : float
+        CPU time of this process over the run.
+    unsent : int
+        Requests that were never sent, because the run was stopped.
+    most_in_flight : int
+        Largest number of requests in flight.
+    """
+
+    seen: list[Seen]
+    start_ns: int
+    end_ns: int
+    clock: Offset
+    stepped_ns: int
+    stamped: bool
+    cpu_s: float
+    unsent: int
+    most_in_flight: int
+
+
+Watch = Callable[[Seen, int], None]
+"""Told each request that ended, and how many are in flight."""
+
+
+def drive(
+    address: Address, load: Load, *, patience: Patience | None = None, stamped: bool | None = None,
+    watch: Watch | None = None, stop: Callable[[], bool] | None = None, start_ns: int | None = None,
+) -> Run:  # fmt: skip
+    """Send a load and keep what comes.
+
+    Parameters
+    ----------
+    address : Address
+        Whom.
+    load : Load
+        What, and when.
+    patience : Patience, optional
+        How long is waited.
+    stamped : bool, optional
+        Whether to ask the kernel for stamps; by default where it can. A connection under TLS is stamped as well: the
+        packet's stamp is that of all tokens it brings.
+    watch : callable, optional
+        Told each request as it ends; it works inside the loop, so it must be quick.
+    stop : callable, optional
+        Asked now and then whether to send nothing more. What is in flight is abandoned, and what has ended stays.
+    start_ns : int, optional
+        Monotonic time of the start, so that several processes begin together; by default now.
+
+    Raises
+    ------
+    InputError
+        More streams than this process may open files: said before anything is sent.
+    EngineError
+        The host is unknown.
+    """
+    family, place = address.resolve()
+    allow_files(load.concurrency or min(len(load.asks), 64))
+    loop = _Loop(
+        address, family, place, load, patience or Patience(), can_stamp() if stamped is None else stamped, watch
+    )
+    return loop.run(stop, start_ns)
+
+
+class _Loop:
+    """State of a run."""
+
+    def __init__(
+        self, address: Address, family: int, place: tuple[object, ...], load: Load, patience: Patience, stamped: bool,
+        watch: Watch | None,
+    ) -> None:  # fmt: skip
+        self.address, self.family, self.place = address, family, place
+        self.load, self.patience, self.stamped, self.watch = load, patience, stamped, watch
+        self.poller = select.epoll() if hasattr(select, "epoll") else None
+        self.selector = None if self.poller is not None else _Fallback()
+        self.open: dict[int, Connection] = {}
+        self.idle: list[Connection] = []
+        self.waiting: deque[int] = deque()
+        self.connecting: dict[Connection, int] = {}
+        self.busy: dict[Connection, int] = {}
+        self.used: set[Connection] = set()
+        self.due: list[tuple[int, int]] = []
+        self.scheduled: dict[int, int] = {}
+        self.followers: dict[int, list[int]] = {}
+        self.seen: list[Seen] = []
+        self.next_row = 0
+        self.reserved = 0
+        self.ahead: deque[int] = deque()
+        self.most = 0
+        self.resent: set[int] = set()
+        self.left = len(load.asks)
+
+    def run(self, stop: Callable[[], bool] | None, start_ns: int | None) -> Run:
+        """Go on until every request has ended, or somebody stops it."""
+        clock = offset()
+        cpu = time.process_time()
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            start = self._warm(start_ns)
+            self._fill(start)
+            swept = start
+            while self.left and not (stop is not None and stop()):
+                now = time.monotonic_ns()
+                self._begin_due(now)
+                for number, flags in self._poll(now):
+                    connection = self.open.get(number)
+                    if connection is not None:
+                        self._serve(connection, flags)
+                if now - swept > SWEEP_NS:
+                    swept = now
+                    self._sweep(now)
+        except KeyboardInterrupt:
+            pass  # what has ended stays
+        finally:
+            if collecting:
+                gc.enable()
+            end = time.monotonic_ns()
+            for connection in list(self.open.values()):
+                self._drop(connection)
+        last = offset()
+        return Run(
+            seen=self.seen, start_ns=start, end_ns=end, clock=clock, stepped_ns=stepped_ns(clock, last),
+            stamped=self.stamped, cpu_s=time.process_time() - cpu, unsent=self.left, most_in_flight=self.most,
+        )  # fmt: skip
+
+    def _warm(self, start_ns: int | None) -> int:
+        """Make the connections of a closed loop before its start; return the start."""
+        if self.load.concurrency is not None:
+            for _ in range(min(self.load.concurrency, len(self.load.asks))):
+                self._connect()
+            until = time.monotonic_ns() + int(self.patience.connect_s * 1e9)
+            while self.connecting and time.monotonic_ns() < until:
+                for number, flags in self._poll(time.monotonic_ns()):
+                    connection = self.open.get(number)
+                    if connection is not None:
+                        self._serve(connection, flags)
+        if start_ns is None:
+            return time.monotonic_ns() + (AHEAD_NS if self.load.concurrency is None else 0)
+        return start_ns
+
+    def _fill(self, start: int) -> None:
+        """Put what does not depend on answers into the queue."""
+        if self.load.concurrency is not None:
+            for _ in range(min(self.load.concurrency, len(self.load.asks))):
+                self._next(start)
+            return
+        for row, ask in enumerate(self.load.asks):
+            if ask.follows is None:
+                self.due.append((start + int(ask.scheduled_s * 1e9), row))
+            else:
+                self.followers.setdefault(ask.follows, []).append(row)
+        heapq.heapify(self.due)
+        self.ahead.extend(at for at, _ in sorted(self.due))
+
+    def _next(self, at: int) -> None:
+        if self.next_row < len(self.load.asks):
+            heapq.heappush(self.due, (at, self.next_row))
+            self.next_row += 1
+
+    def _begin_due(self, now: int) -> None:
+        while self.ahead and self.ahead[0] <= now + AHEAD_NS:
+            self.ahead.popleft()
+            self.reserved += 1
+            if len(self.idle) + len(self.connecting) < self.reserved:
+                self._connect()
+        while self.due and self.due[0][0] <= now:
+            at, row = heapq.heappop(self.due)
+            self.scheduled[row] = at
+            self.reserved = max(self.reserved - 1, 0)
+            self._begin(row)
+
+    def _begin(self, row: int) -> None:
+        while self.idle:
+            connection = self.idle.pop()
+            if connection.state == IDLE:
+                self._send(connection, row)
+                return
+        self.waiting.append(row)
+        if len(self.waiting) > len(self.connecting):
+            self._connect()
+
+    def _send(self, connection: Connection, row: int) -> None:
+        self.busy[connection] = row
+        self.most = max(self.most, len(self.busy))
+        connection.begin(row, self.load.asks[row].content)
+        if connection.state == CLOSED:
+            self._ended(connection)
+        elif connection.pending:
+            self._watch_writes(connection)
+
+    def _connect(self) -> None:
+        try:
+            connection = Connection(self.address, self.family, self.place, self.stamped)
+        except OSError as error:
+            self._refuse(f"no socket: {error.strerror}")
+            return
+        if connection.state == CLOSED:
+            self._refuse(connection.error)
+            return
+        self.open[connection.fileno()] = connection
+        self.connecting[connection] = time.monotonic_ns()
+        if self.poller is not None:
+            self.poller.register(connection.fileno(), select.EPOLLIN | select.EPOLLOUT)
+        else:
+            assert self.selector is not None  # one of the two is there
+            self.selector.add(connection.fileno())
+
+    def _serve(self, connection: Connection, flags: int) -> None:
+        if connection.state == CONNECTING:
+            connection.ready()
+            self._after_connecting(connection)
+            return
+        if flags & ~1 and connection.pending:
+            connection.flush()
+            if connection.state == CLOSED:
+                self._ended(connection)
+                return
+            if not connection.pending:
+                self._watch_reads(connection)
+        if not flags & ~4:
+            return
+        before = connection.state
+        over = connection.receive()
+        if before == SHAKING:
+            self._after_connecting(connection)
+        elif before == IDLE:
+            if connection.state == CLOSED or over:
+                self._drop(connection)
+        elif over:
+            self._ended(connection)
+
+    def _after_connecting(self, connection: Connection) -> None:
+        if connection.state == IDLE:
+            self.connecting.pop(connection, None)
+            self._watch_reads(connection)
+            self._free(connection)
+        elif connection.state == CLOSED:
+            self.connecting.pop(connection, None)
+            self._forget(connection)
+            self._refuse(connection.error)
+        elif connection.state == SHAKING and not connection.pending:
+            self._watch_reads(connection)
+
+    def _free(self, connection: Connection) -> None:
+        if self.waiting:
+            self._send(connection, self.waiting.popleft())
+        else:
+            self.idle.append(connection)
+
+    def _refuse(self, why: str) -> None:
+        """Charge a connection that failed to whoever waits for one."""
+        if self.waiting:
+            row = self.waiting.popleft()
+            at = self.scheduled[row]
+            self._keep(Seen(row, at, 0, 0, time.monotonic_ns(), "connect", why, None, True, [], [], []))
+
+    def _ended(self, connection: Connection) -> None:
+        """Keep what was seen, and use the connection again where that is possible."""
+        row = self.busy.pop(connection)
+        head, now = connection.head, time.monotonic_ns()
+        hung_up = connection.state == CLOSED
+        fresh = connection not in self.used
+        if hung_up and not connection.reads and not fresh and row not in self.resent:
+            self.resent.add(row)  # the server had given the idle connection up; every HTTP client sends again
+            self._forget(connection)
+            self._begin(row)
+            return
+        self._keep(
+            Seen(
+                row, self.scheduled[row], connection.connected_ns if fresh else 0, connection.sent_ns, now,
+                "", connection.error, head, hung_up, connection.reads, connection.kernel_ns, connection.user_ns,
+            )
+        )  # fmt: skip
+        connection.reads, connection.kernel_ns, connection.user_ns = [], [], []
+        if hung_up or head is None or not head.keeps_open:
+            self._drop(connection)
+        else:
+            connection.state = IDLE
+            self.used.add(connection)
+            self._free(connection)
+
+    def _keep(self, seen: Seen) -> None:
+        self.seen.append(seen)
+        self.left -= 1
+        row, now = seen.index, time.monotonic_ns()
+        if self.load.concurrency is not None:
+            self._next(now + int(self.load.think_s * 1e9))
+        for follower in self.followers.pop(row, ()):
+            at = now + int(self.load.asks[follower].scheduled_s * 1e9)
+            heapq.heappush(self.due, (at, follower))
+        if self.watch is not None:
+            self.watch(seen, len(self.busy))
+
+    def _sweep(self, now: int) -> None:
+        """Give up what has waited too long."""
+        patience = self.patience
+        for connection, since in list(self.connecting.items()):
+            if now - since > patience.connect_s * 1e9:
+                connection.fail(f"no connection within {patience.connect_s:g} s")
+                self._after_connecting(connection)
+        for connection in list(self.busy):
+            last = connection.user_ns[-1] if connection.user_ns else connection.sent_ns
+            if now - last > patience.stall_s * 1e9:
+                connection.fail(f"nothing came for {patience.stall_s:g} s")
+                self._ended(connection)
+            elif now - connection.sent_ns > patience.total_s * 1e9:
+                connection.fail(f"no end within {patience.total_s:g} s")
+                self._ended(connection)
+
+    def _poll(self, now: int) -> list[tuple[int, int]]:
+        wait = SWEEP_NS
+        if self.due:
+            wait = min(wait, self.due[0][0] - now)
+        if self.ahead:
+            wait = min(wait, self.ahead[0] - AHEAD_NS - now)
+        seconds = 0.0 if wait < SPIN_NS else (wait - 1_000_000) * 1e-9
+        if self.poller is not None:
+            return self.poller.poll(seconds, EVENTS)
+        assert self.selector is not None  # one of the two is there
+        return self.selector.poll(seconds)
+
+    def _watch_reads(self, connection: Connection) -> None:
+        if self.poller is not None:
+            self.poller.modify(connection.fileno(), select.EPOLLIN)
+        else:
+            assert self.selector is not None  # one of the two is there
+            self.selector.reads(connection.fileno())
+
+    def _watch_writes(self, connection: Connection) -> None:
+        if self.poller is not None:
+            self.poller.modify(connection.fileno(), select.EPOLLIN | select.EPOLLOUT)
+        else:
+            assert self.selector is not None  # one of the two is there
+            self.selector.add(connection.fileno())
+
+    def _forget(self, connection: Connection) -> None:
+        for number, known in (
+            list(self.open.items()) if connection.fileno() < 0 else [(connection.fileno(), connection)]
+        ):
+            if known is connection:
+                self.open.pop(number, None)
+                if self.selector is not None:
+                    self.selector.remove(number)
+        self.used.discard(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        self._forget(connection)
+        connection.close()
+
+
+class _Fallback:
+    """``select`` where there is no epoll (macOS); the same answers, more slowly."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[int, bool] = {}
+
+    def add(self, number: int) -> None:
+        """Watch reads and writes."""
+        self.numbers[number] = True
+
+    def reads(self, number: int) -> None:
+        """Watch reads alone."""
+        self.numbers[number] = False
+
+    def remove(self, number: int) -> None:
+        """Watch no more."""
+        self.numbers.pop(number, None)
+
+    def poll(self, seconds: float) -> list[tuple[int, int]]:
+        """Wait, and say who is ready: 1 to read, 4 to write."""
+        both = [number for number, writes in self.numbers.items() if writes]
+        if not self.numbers:
+            time.sleep(seconds)
+            return []
+        readable, writable, _ = select.select(list(self.numbers), both, [], seconds)
+        flags: dict[int, int] = dict.fromkeys(readable, 1)
+        for number in writable:
+            flags[number] = flags.get(number, 0) | 4
+        return list(flags.items())
+
+
+def allow_files(streams: int) -> None:
+    """Raise this process's limit of open files as far as it may go.
+
+    Raises
+    ------
+    InputError
+        Even that is too few for so many streams.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = streams + SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        if most < wanted:
+            raise InputError(
+                f"{streams} streams need {wanted} open files and this process may open {hard}; "
+                "raise `ulimit -Hn`, or measure with fewer streams"
+            )
