@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stepping import batch_by_batch, step_by_step
 
+from reckoner.quantiles import quantile
 from reckoner.simulate import (
     Continuous,
     Dynamic,
@@ -21,7 +22,6 @@ from reckoner.simulate import (
     simulate,
 )
 from reckoner.simulate.cost import StepCost
-from reckoner.simulate.percentiles import quantile
 from reckoner.simulate.sketch import RELATIVE_ERROR
 
 WITHIN_S = 1e-9

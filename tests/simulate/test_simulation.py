@@ -13,6 +13,7 @@ from reckoner.predict.efficiency import PRIOR
 from reckoner.predict.plan import prepare
 from reckoner.predict.terms import Limits, terms
 from reckoner.predict.work import decode_work
+from reckoner.quantiles import ends, percentile_of, quantile
 from reckoner.simulate import (
     Arrivals,
     Continuous,
@@ -29,7 +30,6 @@ from reckoner.simulate import (
     simulate,
 )
 from reckoner.simulate.cost import linear_cost, step_cost
-from reckoner.simulate.percentiles import ends, percentile_of, quantile
 from reckoner.simulate.server import server_of
 
 COST = linear_cost(base_s=0.01, sequence_s=0.0001, token_s=1e-5, kappa_s=1e-9)

@@ -16,10 +16,10 @@ from reckoner.design import Slo
 from reckoner.errors import DoesNotFitError, MissingFigureError
 from reckoner.physics.availability import k_of_n
 from reckoner.predict.prediction import Prediction, predict
+from reckoner.quantiles import Percentile
 from reckoner.simulate.arrivals import Arrivals, poisson
 from reckoner.simulate.drafts import speculative
 from reckoner.simulate.lengths import fixed
-from reckoner.simulate.percentiles import Percentile
 from reckoner.simulate.run import simulate
 from reckoner.simulate.server import Server, server_of
 from reckoner.simulate.simulation import Simulation

@@ -87,11 +87,16 @@ def selftest(
         return [error_at(address, url, count, stamps=stamps, rate_per_s=rate_per_s) for count in streams]
 
 
+def paced_error(streams: int, tokens_per_s: float) -> ClientError:
+    """Measure the client at a load like one that was seen: as many streams, as many tokens a second."""
+    return selftest((max(streams, 1),), rate_per_s=min(max(tokens_per_s, 50.0), RATE_PER_S))[0]
+
+
 def error_at(
     address: Address, url: str, streams: int, *, stamps: str = "", rate_per_s: float = RATE_PER_S
 ) -> ClientError:
     """Measure the client's error against a fake server at a number of streams, all open at once."""
-    itl = max(streams / rate_per_s, 0.002)
+    itl = min(max(streams / rate_per_s, 0.001), 0.25)
     requests = max(streams, 32)
     load = paced_load(address, streams, requests, itl)
     truth_of(url)  # forget what came before

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from reckoner.design import Slo
 from reckoner.errors import InputError
 from reckoner.physics.energy import power_w
-from reckoner.simulate.percentiles import Percentile
+from reckoner.quantiles import Percentile
 
 if TYPE_CHECKING:
     from reckoner.simulate.server import Server

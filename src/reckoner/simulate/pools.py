@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reckoner.errors import InputError, UnknownNameError
+from reckoner.quantiles import Percentile, percentile_of
 from reckoner.simulate.arrivals import Arrivals
 from reckoner.simulate.outcome import METRICS
-from reckoner.simulate.percentiles import Percentile, percentile_of
 from reckoner.simulate.run import simulate
 from reckoner.simulate.server import Server
 from reckoner.simulate.simulation import Simulation

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from reckoner.design import Slo
 from reckoner.errors import InputError, UnknownNameError
+from reckoner.quantiles import Percentile, percentile_of, quantile
 from reckoner.simulate.arrivals import Arrivals
 from reckoner.simulate.outcome import LEAST_FOR_OVERLOAD, METRICS, RATIO_FOR_OVERLOAD, Floats, Outcome, Series
-from reckoner.simulate.percentiles import Percentile, gap_percentile, percentile_of, quantile
+from reckoner.simulate.percentiles import gap_percentile
 from reckoner.simulate.sketch import Sketch
 from reckoner.simulate.timeline import Run, Timeline
 

@@ -14,9 +14,9 @@ from reckoner.design import Design, Slo, Workload
 from reckoner.errors import InputError
 from reckoner.physics.availability import k_of_n
 from reckoner.predict.efficiency import Efficiency
+from reckoner.quantiles import quantile
 from reckoner.simulate.arrivals import Arrivals, poisson
 from reckoner.simulate.lengths import fixed
-from reckoner.simulate.percentiles import quantile
 from reckoner.simulate.run import simulate
 from reckoner.simulate.schedulers import Scheduler
 from reckoner.simulate.server import Server, at_replicas, server_of

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from reckoner.design import Slo, check_rent
 from reckoner.errors import InputError, UnknownNameError
+from reckoner.quantiles import BATCHES, Percentile, check, shrunk
 from reckoner.simulate.arrivals import Arrivals, gaps_like, generator
 from reckoner.simulate.lengths import Lengths
 from reckoner.simulate.outcome import METRICS, RATIO_FOR_OVERLOAD, Outcome, Series, series_of
-from reckoner.simulate.percentiles import BATCHES, Percentile, check, shrunk, sketched
+from reckoner.simulate.percentiles import sketched
 from reckoner.simulate.run import (
     Progress,
     channels_of,

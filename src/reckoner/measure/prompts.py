@@ -1,0 +1,119 @@
+"""Prompts of an exact length, each unlike the others, as the server itself counts tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reckoner.errors import EngineError, InputError
+from reckoner.measure.wire.address import Address, request_bytes
+from reckoner.measure.wire.drive import Ask, Load, Patience, drive
+from reckoner.measure.wire.record import records_of
+
+_TEXT = """
+the of and to in is you that it he was for on are as with his they at be this have from or one had by word but
+not what all were we when your can said there use an each which she do how their if will up other about out
+many then them these so some her would make like him into time has look two more write go see number no way
+could people my than first water been call who oil its now find long down day did get come made may part
+"""
+WORDS = tuple(_TEXT.split())
+"""Frequent English words: one token each with the vocabularies that we know, which the calibration checks."""
+
+_PROBES = (16, 80)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counting:
+    """How many tokens a prompt of so many words takes.
+
+    Parameters
+    ----------
+    fixed : float
+        Tokens of the template around it.
+    per_word : float
+        Tokens of a word.
+    by : str
+        "usage" as the server counts, or "words" where it does not say.
+    """
+
+    fixed: float
+    per_word: float
+    by: str
+
+    def words_for(self, tokens: int) -> int:
+        """Words that make so many tokens.
+
+        Raises
+        ------
+        InputError
+            The template alone takes more.
+        """
+        words = round((tokens - self.fixed) / self.per_word)
+        if words < 1:
+            raise InputError(
+                f"prompt_tokens is {tokens}; this server's template alone takes {self.fixed:g}, so ask for more"
+            )
+        return words
+
+
+def counting_of(address: Address, model: str, *, seed: int = 0, patience: Patience | None = None) -> Counting:
+    """Ask the server how it counts, with prompts of two lengths.
+
+    Raises
+    ------
+    EngineError
+        It does not answer, or answers something unusable.
+    """
+    rng = np.random.default_rng(seed)
+    asks = [Ask(content=request_bytes(address, model, text(rng, words), 1)) for words in _PROBES]
+    run = drive(address, Load(asks=asks, concurrency=1), patience=patience)
+    records = records_of(run, [(0, 1)] * len(asks))
+    bad = next((r for r in records if r.headers_s is None or r.state.startswith("http") or r.state == "error"), None)
+    if bad is not None:
+        raise EngineError(
+            f"{address.shown}: {bad.state}: {bad.why or 'no answer'}; is the server up, and the model right?"
+        )
+    seen = [record.prompt_tokens for record in records]
+    if len(seen) < len(_PROBES) or any(count is None for count in seen) or seen[0] == seen[1]:
+        return Counting(fixed=0.0, per_word=1.0, by="words")
+    short, long = (float(count) for count in seen if count is not None)
+    per_word = (long - short) / (_PROBES[1] - _PROBES[0])
+    return Counting(fixed=short - per_word * _PROBES[0], per_word=per_word, by="usage")
+
+
+def prompts_of(counting: Counting, tokens: Sequence[int], *, seed: int, shared_tokens: int = 0) -> list[str]:
+    """Prompts of given lengths.
+
+    Parameters
+    ----------
+    counting : Counting
+        How the server counts.
+    tokens : sequence of int
+        Lengths, template included. [token]
+    seed : int
+        Of the words; they differ from prompt to prompt, so that no prefix is found in a cache.
+    shared_tokens : int
+        Tokens at the beginning that all prompts share.
+
+    Raises
+    ------
+    InputError
+        A prompt is no longer than what is to be shared, or shorter than the server's template.
+    """
+    rng = np.random.default_rng(seed)
+    shared = text(rng, max(round(shared_tokens / counting.per_word), 0)) if shared_tokens else ""
+    found = []
+    for length in tokens:
+        words = counting.words_for(int(length))
+        own = words - len(shared.split())
+        if own < 1:
+            raise InputError(f"shared_tokens is {shared_tokens}; it must be less than the prompt's {length}")
+        found.append(f"{shared} {text(rng, own)}".strip())
+    return found
+
+
+def text(rng: np.random.Generator, words: int) -> str:
+    """So many words in a row, drawn at random."""
+    return " ".join(np.asarray(WORDS)[rng.integers(0, len(WORDS), words)].tolist())
