@@ -204,6 +204,12 @@ def advise(plan: Plan | Audit, *, models: Sequence[str] = MODELS, report: Report
     )
 
 
+def settle(plan: Plan, name: str, *, models: Sequence[str] = MODELS) -> Tier | None:
+    """Find the design of one tier that keeps all promises of its own with fewest moves; None where none does."""
+    found = _Search(None).tier(plan, name, models)
+    return found.passing[0] if found.passing else None
+
+
 def moves_of(old: Plan, new: Plan) -> tuple[Move, ...]:
     """Every field that differs, tier by tier."""
     moves = []

@@ -10,7 +10,7 @@ from reckoner.audit.advise import Advice, Option
 from reckoner.audit.plan import Plan, ServedTier
 from reckoner.audit.run import Audit
 from reckoner.audit.verdict import Verdict
-from reckoner.report.chart import Annotation, Chart, Series, table_of
+from reckoner.report.chart import Chart, Series, table_of
 from reckoner.report.page import Section, page
 from reckoner.report.tables import Table, to_markdown
 from reckoner.units import show
@@ -152,43 +152,60 @@ def missing(audit: Audit) -> list[str]:
 
 
 def latency_map(audit: Audit) -> Chart | None:
-    """Memory against latency of each tier, with memory budgets and the promised latency; None of nothing served."""
-    series, budgets = [], []
-    for name in audit.plan.tiers:
-        figures = audit.figures[name]
-        memory = figures.get("memory_bytes", figures.get("flash_bytes"))
-        latency = figures.get("e2e_p99_s")
-        if memory is None or memory.value is None or latency is None or latency.value is None:
-            continue
-        if not math.isfinite(latency.value):
-            continue
-        verdict = next(v for v in audit.verdicts if v.tier == name and v.unit == "B")
-        series.append(
+    """Memory against latency of each tier, with memory budgets and the zone that was promised; None of nothing served.
+
+    A tier whose queue grows without end stands above all others, and its name says so.
+    """
+    found = {name: (_memory(audit, name), audit.figures[name].get("e2e_p99_s")) for name in audit.plan.tiers}
+    shown = {name: (at, late) for name, (at, late) in found.items() if at and late and late.value}
+    slo = audit.plan.slo
+    ends = [late.value for _, late in shown.values() if late.value is not None and math.isfinite(late.value)]
+    ends += [] if slo.e2e_p99_s is None else [slo.e2e_p99_s]
+    if not shown or not ends:
+        return None
+    top, bottom = 8.0 * max(ends), 0.4 * min(ends)
+    tiers, budgets, rows = [], [], []
+    for name, (at, late) in shown.items():
+        assert late.value is not None  # it is shown
+        endless = math.isinf(late.value)
+        known = not endless and late.low is not None and late.high is not None
+        tiers.append(
             Series(
-                name=name, x=(memory.value,), y=(latency.value,), style="dots", tone=TONES[name],
-                low=(latency.low,), high=(latency.high,),
+                name=f"{name}, queue without end" if endless else name, x=(at / 1e9,), y=(top if endless else late.value,),
+                style="dots", tone=TONES[name], low=(max(late.low or bottom, bottom),) if known else None,
+                high=(min(late.high or top, top),) if known else None,
             )
         )  # fmt: skip
-        budgets.append(Annotation(text=f"{name} {show(verdict.limit, 'B', 3)}", x=verdict.limit))
-    if not series:
-        return None
-    slo = audit.plan.slo
-    if slo.e2e_p99_s is not None:
-        budgets.append(Annotation(text=f"promised {show(slo.e2e_p99_s, 's', 3)}", y=slo.e2e_p99_s))
-    left_out = [name for name in audit.plan.tiers if name not in {s.name for s in series}]
-    said = f" Not shown, for its queue grows without end or it does not fit: {', '.join(left_out)}." if left_out else ""
+        limit = next(v.limit for v in audit.verdicts if v.tier == name and v.unit == "B")
+        budgets.append(
+            Series(
+                name=f"{name} has {show(limit, 'B', 3)}", x=(limit / 1e9, limit / 1e9), y=(bottom, 2.0 * top), style="dotted",
+                tone=TONES[name],
+            )
+        )  # fmt: skip
+        rows.append((name, show(at, "B", 3), show(limit, "B", 3), figure_words(late.value, "s")))
+    left_out = [name for name in audit.plan.tiers if name not in shown]
+    said = f" Not shown, for it does not fit: {', '.join(left_out)}." if left_out else ""
     return Chart(
         name="memory-latency",
         title="Memory and latency of each tier",
-        x_title="memory that the design needs [B]",
+        x_title="memory [GB]",
         y_title="E2E P99 [s]",
-        series=tuple(series),
-        caption="A tier is sound left of its own memory line and below the promised latency." + said,
-        table=table_of("memory [B]", series),
+        series=(*tiers, *budgets),
+        caption="A tier is sound left of its own dotted memory budget and inside the promised zone; for "
+        f"microcontrollers the memory is flash.{said}",
+        table=Table(headers=("Tier", "Needs", "Has", "E2E P99"), rows=tuple(rows)),
         log_x=True,
         log_y=True,
-        annotations=tuple(budgets),
+        y_range=(bottom, 2.0 * top),
+        zones=() if slo.e2e_p99_s is None else ((bottom, slo.e2e_p99_s, f"promised: {show(slo.e2e_p99_s, 's', 3)}"),),
     )
+
+
+def _memory(audit: Audit, name: str) -> float | None:
+    figures = audit.figures[name]
+    found = figures.get("memory_bytes", figures.get("flash_bytes"))
+    return None if found is None else found.value
 
 
 def option_lines(option: Option) -> list[str]:
