@@ -43,11 +43,16 @@ class Move:
 
     def __str__(self) -> str:
         place = f"{self.tier}: " if self.tier else ""
-        return f"{place}{self.field.replace('_', ' ')} {self.old} -> {self.new}"
+        return f"{place}{self.field.replace('_', ' ')} {_shown(self.old)} -> {_shown(self.new)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {"tier": self.tier or None, "field": self.field, "old": self.old, "new": self.new}
+
+
+def _shown(value: object) -> str:
+    """A field's value as people write it: 9,500,000 and not 9500000.0."""
+    return f"{value:,.12g}" if isinstance(value, (int, float)) else str(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

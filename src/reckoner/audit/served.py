@@ -275,4 +275,5 @@ def _latency_fix(holds: bool | None, value: float | None, limit: float, served: 
         "communication": "less tp or a faster link",
         "overhead": "a smaller model, another engine, or shorter answers",
     }[str(served.prediction.bound)]
-    return f"{value / limit:.2g} times the limit: {relief}"
+    factor = value / limit
+    return f"{factor:,.0f} times the limit: {relief}" if factor >= 10.0 else f"{factor:.2g} times the limit: {relief}"

@@ -12,7 +12,7 @@ from reckoner.audit.run import Audit
 from reckoner.audit.verdict import Verdict
 from reckoner.report.chart import Chart, Series, table_of
 from reckoner.report.page import Section, page
-from reckoner.report.tables import Table, to_markdown
+from reckoner.report.tables import Table, number, to_markdown
 from reckoner.units import show
 
 ICONS = {True: "✔", False: "✘", None: "?"}
@@ -58,7 +58,9 @@ def figure_words(value: float | None, unit: str) -> str:
     if math.isinf(value):
         return "without end"
     if unit == "USD":
-        return f"${value:.3g}"
+        # a request costs millionths: as many decimals as it takes, for a power of ten is easily overlooked
+        tiny = 0.0 < value < 1e-5
+        return f"${value:.{2 - math.floor(math.log10(value))}f}" if tiny else f"${number(value, 3)}"
     if unit == "1/s":
         return f"{value:,.0f}/s" if value >= 1000.0 else f"{value:.3g}/s"
     return show(value, unit, 3) if unit in ("s", "B", "W", "J") else f"{value:.4g}"
@@ -171,16 +173,17 @@ def latency_map(audit: Audit) -> Chart | None:
         known = not endless and late.low is not None and late.high is not None
         tiers.append(
             Series(
-                name=f"{name}, queue without end" if endless else name, x=(at / 1e9,), y=(top if endless else late.value,),
-                style="dots", tone=TONES[name], low=(max(late.low or bottom, bottom),) if known else None,
+                name=f"{name}, queue without end" if endless else name, x=(at / 1e9,),
+                y=(top if endless else late.value,), style="dots", tone=TONES[name],
+                low=(max(late.low or bottom, bottom),) if known else None,
                 high=(min(late.high or top, top),) if known else None,
             )
         )  # fmt: skip
         limit = next(v.limit for v in audit.verdicts if v.tier == name and v.unit == "B")
         budgets.append(
             Series(
-                name=f"{name} has {show(limit, 'B', 3)}", x=(limit / 1e9, limit / 1e9), y=(bottom, 2.0 * top), style="dotted",
-                tone=TONES[name],
+                name=f"{name} has {show(limit, 'B', 3)}", x=(limit / 1e9, limit / 1e9), y=(bottom, 2.0 * top),
+                style="dotted", tone=TONES[name],
             )
         )  # fmt: skip
         rows.append((name, show(at, "B", 3), show(limit, "B", 3), figure_words(late.value, "s")))
@@ -251,13 +254,16 @@ def pareto_chart(options: Sequence[Option]) -> Chart | None:
     )
 
 
-def markdown(audit: Audit, advice: Advice | None = None) -> str:
-    """Write the audit as Markdown."""
+def markdown(audit: Audit, advice: Advice | None = None, *, extra: Sequence[Section] = ()) -> str:
+    """Write the audit as Markdown; ``extra`` sections of paragraphs and tables stand before what is left open."""
     parts = [f"# Audit: {audit.plan.name}", f"{headline(audit)}.", "## Plan", to_markdown(plan_table(audit.plan))]
     parts += ["## Verdicts", to_markdown(verdict_table(audit)), *filter(None, [unsure(audit)])]
     if advice is not None:
         parts += ["## Advice", *_advice_parts(advice)]
     parts += ["## Seven invariants", to_markdown(invariant_table(audit))]
+    for section in extra:
+        parts += [f"## {section.title}"]
+        parts += [to_markdown(part) if isinstance(part, Table) else str(part) for part in section.parts]
     parts += ["## Left open", "\n".join(f"- {line}" for line in missing(audit)) or "Nothing."]
     return "\n\n".join(parts) + "\n"
 
@@ -285,8 +291,10 @@ def advice_sentence(advice: Advice) -> str:
     return f"{n} move{'s' if n > 1 else ''} make it pass, audited again ({looked})."
 
 
-def audit_page(audit: Audit, advice: Advice | None = None, *, manifest: Mapping[str, Any]) -> str:
-    """Write the audit as one HTML text that opens offline.
+def audit_page(
+    audit: Audit, advice: Advice | None = None, *, manifest: Mapping[str, Any], extra: Sequence[Section] = ()
+) -> str:
+    """Write the audit as one HTML text that opens offline; ``extra`` sections stand before what is left open.
 
     Raises
     ------
@@ -311,5 +319,6 @@ def audit_page(audit: Audit, advice: Advice | None = None, *, manifest: Mapping[
             parts += [] if picture is None else [picture]
         sections.append(Section(title="Advice", parts=tuple(parts)))
     sections.append(Section(title="Seven invariants", parts=(invariant_table(audit),)))
+    sections += extra
     sections.append(Section(title="Left open", parts=tuple(missing(audit)) or ("Nothing.",)))
     return page(f"Audit: {audit.plan.name}", f"{headline(audit)}.", sections, manifest=manifest)

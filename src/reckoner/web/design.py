@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal
 
-from reckoner.audit.plan import SCHEDULERS, MicroTier, Plan, ServedTier
+from reckoner.audit.plan import SCHEDULERS, MicroTier, Plan, Tier
 from reckoner.catalogue import find
 from reckoner.errors import InputError
 
@@ -16,7 +16,7 @@ TITLES: Final = {"cloud": "Cloud", "edge": "Edge", "mobile": "Mobile", "tinyml":
 FORMATS: Final = ("bf16", "fp16", "fp8", "int8", "int4", "ternary")
 """Number formats offered first; the catalogue's others follow."""
 
-Kind = Literal["choice", "count", "number", "slider", "switch"]
+Kind = Literal["choice", "count", "number", "slider"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class Control:
         Field of the plan, such as ``cloud.replicas`` or ``slo.e2e_p99_ms``.
     label : str
         Words beside it, with the unit.
-    value : str, float or bool
+    value : str or float
         As the plan has it.
     options : tuple of str
         Of a choice.
@@ -52,7 +52,8 @@ class Control:
 
 def controls(plan: Plan) -> dict[str, tuple[Control, ...]]:
     """Controls of every tier of a plan, and of the plan as a whole under ``plan``."""
-    groups = {name: _tier(name, tier) for name, tier in plan.tiers.items()}
+    anchor = next(iter(plan.tiers))
+    groups = {name: _tier(name, tier, anchor) for name, tier in plan.tiers.items()}
     return {**groups, "plan": _whole(plan)}
 
 
@@ -71,30 +72,45 @@ def plan_of_values(plan: Plan, values: Mapping[str, Any]) -> Plan:
     InputError
         The values make no design; the message says which and why.
     """
-    tiers = dict(plan.tiers)
-    for name, tier in plan.tiers.items():
-        told = {key.partition(".")[2]: value for key, value in values.items() if key.startswith(f"{name}.")}
-        kinds = {field.name: getattr(tier, field.name) for field in fields(tier)}
-        changes = {key: _as(value, kinds[key]) for key, value in told.items() if key in kinds and value is not None}
-        tiers[name] = replace(tier, **changes)
-    shares = {name: float(values.get(f"{name}.share_pct", 100 * plan.tiers[name].share)) / 100 for name in plan.tiers}
-    anchor = next(iter(tiers))
-    shares[anchor] = 1.0 - sum(share for name, share in shares.items() if name != anchor)
-    if shares[anchor] < -1e-9:
-        raise InputError("the other tiers get more than 100% of the traffic; lower one of their shares")
-    tiers = {name: replace(tier, share=max(shares[name], 0.0)) for name, tier in tiers.items()}
+    stands = {one.name: one.value for group in controls(plan).values() for one in group}
+    moved = {name: value for name, value in values.items() if name in stands and value not in (None, stands[name])}
+    tiers = {name: _moved(name, tier, moved) for name, tier in plan.tiers.items()}
     slo = plan.slo
     for key, field, scale in _SLO:
-        if key in values:
-            slo = replace(slo, **{field: None if values[key] in (None, 0) else float(values[key]) * scale})
-    drift = plan.drift
-    if values.get("plan.retrain_days") is not None:
-        drift = replace(drift, retrain_days=float(values["plan.retrain_days"]))
-    fairness = plan.fairness
-    if fairness is not None and values.get("plan.gap_pct") is not None:
-        fairness = replace(fairness, max_gap=float(values["plan.gap_pct"]) / 100)
-    headroom = float(values.get("plan.headroom_pct", 100 * plan.headroom)) / 100
-    return replace(plan, tiers=tiers, slo=slo, drift=drift, fairness=fairness, headroom=headroom)
+        if key in moved:
+            slo = replace(slo, **{field: float(moved[key]) * scale or None})
+    drift, fairness = plan.drift, plan.fairness
+    if "plan.retrain_days" in moved:
+        drift = replace(drift, retrain_days=float(moved["plan.retrain_days"]))
+    if fairness is not None and "plan.gap_pct" in moved:
+        fairness = replace(fairness, max_gap=float(moved["plan.gap_pct"]) / 100)
+    headroom = float(moved["plan.headroom_pct"]) / 100 if "plan.headroom_pct" in moved else plan.headroom
+    return replace(plan, tiers=_split(tiers, moved), slo=slo, drift=drift, fairness=fairness, headroom=headroom)
+
+
+def _moved(name: str, tier: Tier, moved: Mapping[str, Any]) -> Tier:
+    """A tier with its controls' values."""
+    known = {field.name: getattr(tier, field.name) for field in fields(tier)}
+    changes = {
+        field: _as(value, known[field])
+        for key, value in moved.items()
+        if key.startswith(f"{name}.") and (field := key.partition(".")[2]) in known
+    }
+    return replace(tier, **changes) if changes else tier
+
+
+def _split(tiers: Mapping[str, Tier], moved: Mapping[str, Any]) -> dict[str, Tier]:
+    """Shares of the traffic: what the others do not take is the first tier's."""
+    told = {name: float(moved[f"{name}.share_pct"]) / 100 for name in tiers if f"{name}.share_pct" in moved}
+    anchor = next(iter(tiers))
+    if not told:
+        return dict(tiers)
+    shares = {name: told.get(name, tier.share) for name, tier in tiers.items() if name != anchor}
+    rest = 1.0 - sum(shares.values())
+    if rest < -1e-9:
+        raise InputError("the other tiers get more than 100% of the traffic; lower one of their shares")
+    shares[anchor] = max(rest, 0.0)
+    return {name: replace(tier, share=shares[name]) for name, tier in tiers.items()}
 
 
 _SLO: Final = (
@@ -110,11 +126,17 @@ _SLO: Final = (
 """Controls of the promises: name, field, and what one unit of the control is in SI. 0 promises nothing."""
 
 
-def _tier(name: str, tier: ServedTier | MicroTier) -> tuple[Control, ...]:
+def _tier(name: str, tier: Tier, anchor: str) -> tuple[Control, ...]:
     devices = tuple(find.devices())
-    share = Control(
-        name=f"{name}.share_pct", label="Share of the traffic [%]", kind="number", value=_tidy(100 * tier.share),
-        least=0.0, most=100.0, step=0.1, first=False,
+    share = (
+        ()
+        if name == anchor  # it gets what the others do not take
+        else (
+            Control(
+                name=f"{name}.share_pct", label="Share of the traffic [%]", kind="number",
+                value=_tidy(100 * tier.share), least=0.0, most=100.0, step=0.1, first=False,
+            ),
+        )
     )  # fmt: skip
     if isinstance(tier, MicroTier):
         return (
@@ -129,7 +151,7 @@ def _tier(name: str, tier: ServedTier | MicroTier) -> tuple[Control, ...]:
                 value=tier.activation_bytes, least=0.0, most=1e9, step=1024.0, first=False,
             ),
             _count(name, "replicas", "Microcontrollers", tier.replicas, 10_000_000, first=False),
-            share,
+            *share,
         )  # fmt: skip
     common = (
         _choice(name, "model", "Model", tier.model, tuple(find.models())),
@@ -159,7 +181,7 @@ def _tier(name: str, tier: ServedTier | MicroTier) -> tuple[Control, ...]:
             options=tuple(dict.fromkeys((*"1248", "16", str(tier.tp)))), first=False,
         ),
         _count(name, "draft_tokens", "Drafted tokens (speculation; 0 is none)", tier.draft_tokens, 64, 0, first=False),
-        share,
+        *share,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 from typing import Final
 
 from reckoner.report.svg import SVG_CSS
@@ -18,6 +19,7 @@ from reckoner.report.theme import (
 )
 
 TITLES: Final = {
+    "audit": "Audit",
     "curves": "Curves",
     "prices": "Prices",
     "forecasts": "Forecasts",
@@ -39,7 +41,7 @@ def _variables(dark: bool) -> str:
 CSS: Final = f"""\
 :root {{ {_variables(False)} --marimo-text-font: {WEB_FONTS}; --marimo-heading-font: {WEB_FONTS}; }}
 @media (prefers-color-scheme: dark) {{ :root {{ {_variables(True)} }} }}
-body, #App {{ background: var(--paper) !important; color: var(--ink); }}
+body, #App, .marimo-cell, .output-area {{ background: var(--paper) !important; color: var(--ink); }}
 [data-testid="notebook-actions-dropdown"], [class*="top-[25vh]"] {{ display: none !important; }}
 :root {{ --content-width-medium: 76rem; }}
 #App > div {{ padding: 0 clamp(.9rem, 4vw, 3rem) 3rem !important; }}
@@ -64,6 +66,8 @@ body, #App {{ background: var(--paper) !important; color: var(--ink); }}
 .rk .skip {{ position: absolute; left: -999rem; }}
 .rk .skip:focus {{ position: static; }}
 .rk table {{ border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; overflow-wrap: normal; }}
+.rk .scroll table {{ width: max-content; }}
+.rk .scroll td {{ max-width: 24rem; }}
 .rk caption {{ text-align: left; color: var(--quiet); padding-bottom: .3rem; }}
 .rk th, .rk td {{ padding: .35rem .65rem; border-bottom: 1px solid var(--line); text-align: left;
   vertical-align: top; }}
@@ -77,7 +81,8 @@ body, #App {{ background: var(--paper) !important; color: var(--ink); }}
 .rk .card {{ border: 1px solid var(--line); border-radius: .5rem; padding: .7rem .85rem; margin: 0; }}
 .rk .card h3, .rk .card h4 {{ margin: 0 0 .3rem; }}
 .rk .card p {{ margin: .15rem 0; }}
-.rk .card .big {{ font-size: 1.5rem; font-weight: 700; line-height: 1.2; }}
+.rk.pair {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 0 1.5rem; }}
+.rk .big {{ font-size: 1.5rem; font-weight: 700; line-height: 1.2; }}
 .rk .note {{ border-left: 5px solid var(--info); background: var(--soft); padding: .6rem .9rem; margin: .7rem 0; }}
 .rk .note.pass {{ border-left: 5px double var(--pass); }}
 .rk .note.fail {{ border-left: 5px solid var(--fail); }}
@@ -95,14 +100,37 @@ body, #App {{ background: var(--paper) !important; color: var(--ink); }}
 {SVG_CSS}
 """
 
+# marimo draws its controls in shadow trees, which the page's style does not reach: long names may wrap there, nothing
+# is wider than a phone, and buttons follow the dark page.
+_CONTROLS: Final = f"""\
+[data-testid="marimo-plugin-button"] {{ height: auto !important; min-height: 2rem; white-space: normal;
+  text-align: left; font-size: .9rem; }}
+select {{ max-width: calc(100vw - 2.5rem); }}
+.mo-label:has(select) {{ flex-wrap: wrap; max-width: 100%; }}
+button:focus-visible, select:focus-visible, input:focus-visible, textarea:focus-visible, [role]:focus-visible {{
+  outline: 3px solid {_LIGHT["info"]} !important; outline-offset: 2px; }}
+@media (prefers-color-scheme: dark) {{
+  [data-testid="marimo-plugin-button"], a[download] {{ background: #2a3038 !important; color: {INK_DARK} !important;
+    border-color: #7d8794 !important; }}
+  button:focus-visible, select:focus-visible, input:focus-visible, textarea:focus-visible, [role]:focus-visible {{
+    outline-color: {TONES[0].dark} !important; }} }}
+"""
+
 # Three faults of marimo 0.25 towards those who listen are mended here, before it draws: its page has no main landmark,
 # its number fields are named by markup instead of words, and its groups of radio buttons by no question.
 _SCRIPT: Final = """\
 (function () {
+  var style = STYLE;
   function words(markup) {
     return new DOMParser().parseFromString(markup, 'text/html').body.textContent.trim();
   }
   function mend(root) {
+    if (root !== document && !root.querySelector('style.reckoner')) {
+      var sheet = document.createElement('style');
+      sheet.className = 'reckoner';
+      sheet.textContent = style;
+      root.appendChild(sheet);
+    }
     root.querySelectorAll('[aria-label*="<"]').forEach(function (element) {
       element.setAttribute('aria-label', words(element.getAttribute('aria-label')));
     });
@@ -125,7 +153,7 @@ _SCRIPT: Final = """\
   };
   watch(document);
 })();
-"""
+""".replace("STYLE", json.dumps(_CONTROLS))
 
 HEAD: Final = f"<style>{CSS}</style><script>{_SCRIPT}</script>"
 

@@ -13,6 +13,7 @@ from reckoner.report.tables import Table, inline, to_html
 
 Part = str | Chart | Table | Drawing
 Word = Literal["pass", "fail", "unknown"]
+WORDS: Final[dict[bool | None, Word]] = {True: "pass", False: "fail", None: "unknown"}
 ICONS: Final[dict[str, str]] = {"pass": "✓", "fail": "✗", "unknown": "?"}
 
 
@@ -31,6 +32,12 @@ def sections(found: Iterable[Section]) -> str:
 def note(text: str, kind: str = "info") -> str:
     """A remark in a box: its kind is told by words and border, colour last."""
     return f'<div class="rk"><div class="note {kind}" role="note">{_paragraphs(text)}</div></div>'
+
+
+def judged(text: str, word: Word) -> str:
+    """A remark in a box that begins with its verdict."""
+    chip = f"<p>{verdict(word)}</p>"
+    return f'<div class="rk"><div class="note {word}" role="note">{chip}{_paragraphs(text)}</div></div>'
 
 
 def verdict(word: Word, text: str = "") -> str:
