@@ -19,7 +19,7 @@ def offered(plan, name, tier=""):
     [
         (brief(), "requests_per_s", "cloud", "cloud: replicas 2 -> 27"),
         (brief(), "flash_bytes", "tinyml", "tinyml: params"),
-        (brief(), "psi", "", "retrain days 30.0 -> 25.0"),
+        (brief(), "psi", "", "retrain days 30 -> 25"),
         (brief().with_tier("edge", weights="fp16", batch=64), "memory_bytes", "edge", "edge: weights fp16 -> "),
         (brief().with_tier("mobile", weights="fp16"), "memory_bytes", "mobile", "mobile: weights fp16 -> int"),
         (brief().with_tier("tinyml", activation_bytes=2e6), "sram_bytes", "tinyml", "tinyml: activation bytes"),
