@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reckoner.errors import DamagedError, InputError, UnknownNameError
+from reckoner.measure.importers.fields import FieldError
+
+_WALL = ("guidellm", "aiperf")  # tools whose clock counts from 1970
 
 
 class Request(NamedTuple):
@@ -72,7 +75,11 @@ def read_log(path: str | Path, *, form: str | None = None, model: str | None = N
     elif form not in FORMS:
         raise UnknownNameError.of("log format", form, FORMS)
     requests, left_out = [], 0
-    for found in FORMS[form][1](documents):
+    try:
+        rows = list(FORMS[form][1](documents))
+    except FieldError as error:
+        raise InputError(f"{source}: {error}") from error
+    for found in rows:
         if found is None:
             left_out += 1
             continue
@@ -142,70 +149,29 @@ def _made(
     )
 
 
-def _bench_serve(documents: Iterable[Any]) -> Rows:
-    """Arrays by request, of vLLM and SGLang; the time is the first token's and all gaps, where no latency is given."""
-    for told in documents:
-        model = told.get("model_id") or (told.get("server_info") or {}).get("model_path")
-        errors = told.get("errors") or [""] * len(told["input_lens"])
-        latencies = told.get("latencies")
-        for i, (prompt, completion, ttft) in enumerate(
-            zip(told["input_lens"], told["output_lens"], told["ttfts"], strict=True)
-        ):
-            seconds = latencies[i] if latencies else ttft + sum(told["itls"][i])
-            yield None if errors[i] else _made(model, prompt, completion, seconds, ttft)
+def _results(tool: str) -> Callable[[Iterable[Any]], Rows]:
+    """Requests of a load generator's results, by its importer; those that failed or lack a count are None."""
 
+    def read(documents: Iterable[Any]) -> Rows:
+        from reckoner.measure.importers.read import read_documents
 
-def _guidellm(documents: Iterable[Any]) -> Rows:
-    for told in documents:
-        for bench in told["benchmarks"]:
-            model = _inside(bench, "config", "backend", "model") or _inside(bench, "config", "backend", "target_model")
-            for status in ("successful", "errored", "incomplete"):
-                for one in bench["requests"].get(status) or ():
-                    if status != "successful":
-                        yield None
-                        continue
-                    ttft = one.get("time_to_first_token_ms")
-                    yield _made(
-                        model,
-                        one.get("prompt_tokens"),
-                        one.get("output_tokens"),
-                        one.get("request_latency"),
-                        None if ttft is None else ttft / 1e3,
-                        one.get("request_end_time"),
-                    )
+        for run in read_documents(list(documents), tool=tool):
+            if not run.requests and run.completed:
+                raise FieldError(
+                    f"{run.run or tool} states statistics of {run.completed} requests and holds none of them; "
+                    f"run the tool "
+                    "again so that it saves each request (--save-detailed, --output-details), or see reckoner import"
+                )
+            for one in run.requests:
+                known = tool in _WALL and one.start_s is not None and one.seconds is not None
+                ended = (one.start_s or 0.0) + (one.seconds or 0.0) if known else None
+                yield (
+                    None
+                    if one.error is not None
+                    else _made(run.model, one.prompt_tokens, one.output_tokens, one.seconds, one.ttft_s, ended)
+                )
 
-
-def _aiperf(documents: Iterable[Any]) -> Rows:
-    for told in documents:
-        metrics = told["metrics"]
-        if told["metadata"].get("was_cancelled") or told.get("error") or "request_latency" not in metrics:
-            yield None
-            continue
-        seconds = _in_seconds(metrics["request_latency"])
-        first = metrics.get("time_to_first_token")
-        yield _made(
-            told["metadata"].get("model"),
-            _value(metrics.get("input_sequence_length")),
-            _value(metrics.get("output_sequence_length")),
-            seconds,
-            None if first is None else _in_seconds(first),
-            told["metadata"]["request_end_ns"] / 1e9,
-        )
-
-
-def _llmperf(documents: Iterable[Any]) -> Rows:
-    for told in documents:
-        yield (
-            None
-            if told.get("error_code")
-            else _made(
-                None,
-                told["number_input_tokens"],
-                told["number_output_tokens"],
-                told["end_to_end_latency_s"],
-                told.get("ttft_s"),
-            )
-        )
+    return read
 
 
 def _otel(documents: Iterable[Any]) -> Rows:
@@ -275,34 +241,17 @@ def _has(*keys: str) -> Callable[[dict[str, Any]], bool]:
 
 
 FORMS: dict[str, tuple[Callable[[dict[str, Any]], bool], Callable[[Iterable[Any]], Rows]]] = {
-    "vllm": (_has("input_lens", "output_lens", "ttfts", "itls", "model_id"), _bench_serve),
-    "sglang": (_has("input_lens", "output_lens", "ttfts", "itls"), _bench_serve),
-    "guidellm": (_has("benchmarks", "metadata"), _guidellm),
-    "aiperf": (_has("metadata", "metrics"), _aiperf),
-    "llmperf": (_has("number_input_tokens", "number_output_tokens", "end_to_end_latency_s"), _llmperf),
+    "vllm": (_has("input_lens", "output_lens", "ttfts", "itls", "model_id"), _results("vllm-bench")),
+    "sglang": (_has("input_lens", "output_lens", "ttfts", "itls"), _results("sglang-bench")),
+    "guidellm": (_has("benchmarks", "metadata"), _results("guidellm")),
+    "aiperf": (_has("metadata", "metrics"), _results("aiperf")),
+    "llmperf": (_has("number_input_tokens", "number_output_tokens", "end_to_end_latency_s"), _results("llmperf")),
     "otel": (_has("resourceSpans"), _otel),
     "litellm": (_has("prompt_tokens", "completion_tokens", "startTime", "endTime"), _litellm),
     "langfuse": (_has("startTime", "endTime", "type"), _langfuse),
     "seed": (_has("model", "prompt_tokens", "actual_ms"), _seed),
 }
 """Form -> (does a first document look like it, its reader). The first that fits is taken."""
-
-
-def _inside(value: Any, *keys: str) -> Any:
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
-def _value(metric: Any) -> int | None:
-    return int(metric["value"]) if isinstance(metric, dict) else None
-
-
-def _in_seconds(metric: dict[str, Any]) -> float:
-    scale = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
-    if metric["unit"] not in scale:
-        raise InputError(f"unit of a latency is {metric['unit']!r}; known are {', '.join(scale)}")
-    return float(metric["value"]) * scale[metric["unit"]]
 
 
 def _otel_value(value: dict[str, Any]) -> Any:
