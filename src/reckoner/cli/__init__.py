@@ -38,6 +38,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "reckoner.cli.audit:command",
         "Hold a deployment over cloud, edge, mobile and TinyML against its SLO.",
     ),
+    "measure": (
+        "reckoner.cli.measure:command",
+        "Measure an OpenAI-compatible endpoint, or the client itself.",
+    ),
     "devices": (
         "reckoner.cli.devices:command",
         "List devices with dense peaks, or show one with source, date and prices.",

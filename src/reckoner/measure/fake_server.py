@@ -25,7 +25,7 @@ from typing import Any
 
 from reckoner.errors import EngineError
 from reckoner.measure.wire.clock import offset
-from reckoner.measure.wire.connection import SO_TIMESTAMPNS, can_stamp
+from reckoner.measure.wire.connection import LONGEST_NS, SO_TIMESTAMPNS, can_stamp, handed_ns
 
 FAULTS = (
     "closes",  # hangs up in the middle of the stream
@@ -185,7 +185,7 @@ class _Server:
     def _plan(self, number: int, stream: _Stream, body: dict[str, Any]) -> None:
         plan = plan_of(str(body.get("model", "")))
         stream.queue, stream.at, stream.sent_ns, stream.hangs_up = [], 0, [], False
-        queue_reply(stream, plan, int(body.get("max_tokens") or 1), len(str(body)), "messages" in body)
+        queue_reply(stream, plan, int(body.get("max_tokens") or 1), words_of(body), "messages" in body)
         self._next(number, stream)
 
     def _next(self, number: int, stream: _Stream) -> None:
@@ -211,7 +211,9 @@ class _Server:
                 self._close(number)
                 continue
             if token:
-                stream.sent_ns.append((before + time.monotonic_ns()) // 2)  # the kernel took it somewhere between
+                after = time.monotonic_ns()
+                clear = after - before <= 4 * LONGEST_NS
+                stream.sent_ns.append(handed_ns(before, after) if clear else 0)  # 0: put aside meanwhile, so who knows
             if sent < len(content):
                 stream.at -= 1
                 stream.queue[stream.at] = (now + 200_000, content[sent:], False)
@@ -232,6 +234,14 @@ class _Server:
         stream = self.streams.pop(number, None)
         if stream is not None:
             stream.sock.close()
+
+
+def words_of(body: dict[str, Any]) -> int:
+    """Words of a prompt, each a token, and three of a template around a chat."""
+    messages = body.get("messages")
+    if isinstance(messages, list):
+        return 3 + sum(len(str(message.get("content", "")).split()) for message in messages)
+    return len(str(body.get("prompt", "")).split())
 
 
 def queue_reply(stream: _Stream, plan: dict[str, Any], asked: int, size: int, chat: bool) -> None:

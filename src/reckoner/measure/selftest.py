@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from reckoner.errors import EngineError
 from reckoner.measure.events import RequestRecord
 from reckoner.measure.fake_server import fake_server
 from reckoner.measure.wire.address import Address, address_of, request_bytes
@@ -18,6 +19,7 @@ from reckoner.measure.wire.record import records_of, stamps_of
 
 STREAMS = (1, 64, 512)
 TTFT_S, TOKENS = 0.05, 32
+LEAST_ITL_S = 0.005  # as fast as an 8B model decodes on one large GPU
 RATE_PER_S = 10_000.0
 """Tokens a second that all streams together are sent, at most. Assumption: what one core of a server sends on time."""
 
@@ -96,7 +98,7 @@ def error_at(
     address: Address, url: str, streams: int, *, stamps: str = "", rate_per_s: float = RATE_PER_S
 ) -> ClientError:
     """Measure the client's error against a fake server at a number of streams, all open at once."""
-    itl = min(max(streams / rate_per_s, 0.001), 0.25)
+    itl = min(max(streams / rate_per_s, LEAST_ITL_S), 0.25)
     requests = max(streams, 32)
     load = paced_load(address, streams, requests, itl)
     truth_of(url)  # forget what came before
@@ -141,10 +143,15 @@ def compare(
         tokens += len(seen)
         if len(seen) != len(sent):
             continue
-        ttft.append((seen[0] - record.sent_s) * 1e3 - (sent[0] - entry["came_ns"]) * 1e-6)
-        gaps.append(np.diff(seen) * 1e3 - np.diff(sent) * 1e-6)
-    first = np.abs(np.array(ttft)) if ttft else np.array([np.inf])
-    gap = np.abs(np.concatenate(gaps)) if gaps else np.array([np.inf])
+        known = sent > 0.0  # where the server itself was put aside while it sent, there is no truth to compare with
+        if known[0]:
+            ttft.append((seen[0] - record.sent_s) * 1e3 - (sent[0] - entry["came_ns"]) * 1e-6)
+        both = known[1:] & known[:-1]
+        gaps.append((np.diff(seen) * 1e3 - np.diff(sent) * 1e-6)[both])
+    if not ttft:
+        why = next((r.why for r in records if r.why), "no stamp of the server was clear")
+        raise EngineError(f"the client cannot be judged at {streams} streams: {why}; try again on a quieter machine")
+    first, gap = np.abs(np.array(ttft)), np.abs(np.concatenate(gaps))
     late = np.array([(r.sent_s - r.scheduled_s) * 1e3 for r in records if r.sent_s is not None])
     span_s = (run.end_ns - run.start_ns) * 1e-9
     return ClientError(

@@ -13,12 +13,19 @@ from reckoner.errors import InputError
 from reckoner.measure.wire.address import Address
 from reckoner.measure.wire.reply import Head, head_of, is_whole
 
-SO_TIMESTAMPNS = 35
-"""Asks the kernel for the time at which a packet came, in nanoseconds (Linux, include/uapi/asm-generic/socket.h;
-Documentation/networking/timestamping.rst, sec. 1.1; read 2026-11-21)."""
+SO_TIMESTAMPNS, SO_TIMESTAMPING = 35, 37
+"""Ask the kernel when a packet came, and when it came or went, in nanoseconds (Linux, include/uapi/asm-generic/
+socket.h; Documentation/networking/timestamping.rst, sec. 1.1 and 1.3; read 2026-11-21)."""
+BOTH_WAYS = (1 << 1) | (1 << 3) | (1 << 4) | (1 << 7) | (1 << 11)
+"""Software stamps of what is sent and of what is received, numbered, without the packet itself: TX_SOFTWARE,
+RX_SOFTWARE, SOFTWARE, OPT_ID, OPT_TSONLY (include/uapi/linux/net_tstamp.h)."""
 _TIMESPEC = struct.Struct("@ll")
 READ_BYTES = 1 << 18
-_ROOM = socket.CMSG_SPACE(_TIMESPEC.size) if hasattr(socket, "CMSG_SPACE") else 0
+LONGEST_NS = 25_000
+"""Half of the longest time that the kernel takes to pass a small packet on. Assumption: a cold send over loopback was
+seen to take 50 us."""
+_ROOM = socket.CMSG_SPACE(3 * _TIMESPEC.size) if hasattr(socket, "CMSG_SPACE") else 0
+_ERROR_ROOM = 512
 
 _END, _LAST = b"\r\n\r\n", b"0\r\n\r\n"  # of a chunked reply; trailers may stand between the two line ends
 _TAIL = 64  # bytes, and reads of at least a byte, that hold an end
@@ -42,7 +49,7 @@ class Connection:
 
     __slots__ = (
         "address", "connected_ns", "error", "head", "incoming", "kernel_ns", "outgoing", "pending", "reads", "request",
-        "sent_ns", "sock", "state", "tls", "user_ns",
+        "sent_kernel_ns", "sent_ns", "sock", "stamped", "state", "tls", "user_ns",
     )  # fmt: skip
 
     def __init__(self, address: Address, family: int, place: tuple[Any, ...], stamped: bool) -> None:
@@ -50,8 +57,8 @@ class Connection:
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         self.sock.setblocking(False)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if stamped:
-            self.sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        self.stamped = stamped
+        self.sent_kernel_ns = 0
         self.state = CONNECTING
         self.request = -1
         self.connected_ns = 0
@@ -92,6 +99,8 @@ class Connection:
         if code:
             self.fail(f"cannot connect: {_words(code)}")
             return
+        if self.stamped:  # numbered stamps are for connections that stand
+            self.sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, BOTH_WAYS)
         if self.tls is not None:
             self.state = SHAKING
             self._shake()
@@ -102,12 +111,29 @@ class Connection:
         """Send a request and keep what comes from now on."""
         self.request, self.state, self.head = index, BUSY, None
         self.reads, self.kernel_ns, self.user_ns = [], [], []
+        if self.stamped:
+            self.went()  # what went before belongs to another request
+        self.sent_kernel_ns = 0
         if self.tls is not None:
             self.tls.write(content)
             content = self.outgoing.read()
         before = time.monotonic_ns()
         self._send(content)
-        self.sent_ns = (before + time.monotonic_ns()) // 2  # the kernel took it somewhere between
+        self.sent_ns = handed_ns(before, time.monotonic_ns())
+        if self.stamped:
+            self.went()
+
+    def went(self) -> None:
+        """Read the kernel's stamps of what was sent; the first after a request began is when it went."""
+        while True:
+            try:
+                _, extra, _, _ = self.sock.recvmsg(0, _ERROR_ROOM, socket.MSG_ERRQUEUE)
+            except OSError:  # nothing there, or a connection that is none any more: reading will say so
+                return
+            for _, kind, data in extra:
+                if kind == SO_TIMESTAMPING and not self.sent_kernel_ns:
+                    seconds, nanos = _TIMESPEC.unpack(data[: _TIMESPEC.size])
+                    self.sent_kernel_ns = seconds * 1_000_000_000 + nanos
 
     def flush(self) -> None:
         """Send what the kernel had no room for."""
@@ -215,6 +241,17 @@ class Connection:
             return b"".join(plain), True
 
 
+def handed_ns(before: int, after: int) -> int:
+    """When the kernel took what was sent between two readings: in the middle, but never late in a long bracket.
+
+    A sender that was put aside in between was put aside after its packet had woken the receiver.
+
+    >>> handed_ns(100, 140), handed_ns(0, 9_000_000)
+    (120, 25000)
+    """
+    return before + min((after - before) // 2, LONGEST_NS)
+
+
 @cache
 def context_of(ca_file: str) -> ssl.SSLContext:
     """Context that checks certificates.
@@ -238,7 +275,7 @@ def can_stamp() -> bool:
     listener = socket.create_server(("127.0.0.1", 0))
     with listener, socket.create_connection(listener.getsockname()) as one:
         try:
-            one.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            one.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, BOTH_WAYS)
         except OSError:
             return False
         other, _ = listener.accept()

@@ -22,6 +22,7 @@ SPIN_NS = 1_200_000  # epoll waits in whole milliseconds; what is due sooner is 
 SWEEP_NS = 50_000_000  # how often requests are looked at that may have stalled
 SPARE_FILES = 32  # descriptors that everything else needs. Assumption.
 EVENTS = 4096
+_SENT = 8  # EPOLLERR: stamps of what was sent wait, or the connection is broken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +106,7 @@ class Seen:
     scheduled_ns: int
     connected_ns: int
     sent_ns: int
+    sent_kernel_ns: int
     closed_ns: int
     state: str
     why: str
@@ -342,6 +344,10 @@ class _Loop:
             connection.ready()
             self._after_connecting(connection)
             return
+        if flags & _SENT and connection.stamped and connection.state != CLOSED:
+            connection.went()
+            if flags == _SENT:
+                return
         if flags & ~1 and connection.pending:
             connection.flush()
             if connection.state == CLOSED:
@@ -384,7 +390,7 @@ class _Loop:
         if self.waiting:
             row = self.waiting.popleft()
             at = self.scheduled[row]
-            self._keep(Seen(row, at, 0, 0, time.monotonic_ns(), "connect", why, None, True, [], [], []))
+            self._keep(Seen(row, at, 0, 0, 0, time.monotonic_ns(), "connect", why, None, True, [], [], []))
 
     def _ended(self, connection: Connection) -> None:
         """Keep what was seen, and use the connection again where that is possible."""
@@ -395,11 +401,13 @@ class _Loop:
         if hung_up and not connection.reads and not fresh and row not in self.resent:
             self.resent.add(row)  # the server had given the idle connection up; every HTTP client sends again
             self._forget(connection)
-            self._begin(row)
+            self.waiting.appendleft(row)
+            self._connect()  # not another idle one, which may be as dead
             return
         self._keep(
             Seen(
-                row, self.scheduled[row], connection.connected_ns if fresh else 0, connection.sent_ns, now,
+                row, self.scheduled[row], connection.connected_ns if fresh else 0, connection.sent_ns,
+                connection.sent_kernel_ns, now,
                 "", connection.error, head, hung_up, connection.reads, connection.kernel_ns, connection.user_ns,
             )
         )  # fmt: skip

@@ -48,7 +48,7 @@ def record_of(seen: Seen, run: Run, asked: tuple[int, int], stamps: str, keep_te
         "index": seen.index,
         "scheduled_s": _since(seen.scheduled_ns, run.start_ns),
         "connected_s": _since(seen.connected_ns, run.start_ns) if seen.connected_ns else None,
-        "sent_s": _since(seen.sent_ns, run.start_ns) if seen.sent_ns else None,
+        "sent_s": _since(_sent_ns(seen, run, stamps), run.start_ns) if seen.sent_ns else None,
         "asked_prompt_tokens": asked[0],
         "asked_output_tokens": asked[1],
         "reads": len(seen.reads),
@@ -145,6 +145,11 @@ def _streamed(
         coalesced=coalesced,
         text="".join(texts),
     )
+
+
+def _sent_ns(seen: Seen, run: Run, stamps: str) -> int:
+    """When a request went: as the kernel says, where it was asked."""
+    return seen.sent_kernel_ns - run.clock.ns if stamps == "kernel" and seen.sent_kernel_ns else seen.sent_ns
 
 
 def _broken(seen: Seen) -> str:
