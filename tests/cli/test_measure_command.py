@@ -118,7 +118,7 @@ def test_bad_options_say_what_to_do(arguments, said):
 def test_the_real_engine_is_started_driven_and_asked_for_its_counters(tmp_path):
     gguf = random_gguf(tmp_path, TINY)
     found = run(
-        "--gguf", str(gguf), "-c", "2", "-n", "20", "--prompt", "40", "--output", "8", "--no-check-client", "--json",
+        "--gguf", str(gguf), "-c", "2", "-n", "20", "--prompt", "120", "--output", "8", "--no-check-client", "--json",
     )  # fmt: skip
     document = json.loads(found.stdout.strip().splitlines()[-1])
     assert document["answered"] == 20
@@ -126,7 +126,7 @@ def test_the_real_engine_is_started_driven_and_asked_for_its_counters(tmp_path):
     assert document["tokens_counted_by"] == "usage"
     assert document["prompt_tokens_counted_by"] == "usage"
     assert document["server"]["output_tokens"] == 160.0
-    assert document["server"]["prompt_tokens"] == pytest.approx(20 * 40, rel=0.3)  # its words are no tokens
+    assert document["server"]["prompt_tokens"] == pytest.approx(20 * 120, rel=0.3)  # its words are no tokens
     assert document["latency_s"]["ttft"]["mean"]["value"] > 0.0
 
 
