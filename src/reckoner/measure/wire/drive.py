@@ -380,10 +380,14 @@ class _Loop:
             self._watch_reads(connection)
 
     def _free(self, connection: Connection) -> None:
-        if self.waiting:
-            self._send(connection, self.waiting.popleft())
-        else:
+        """Give a connection to who waits longest; a request that a dead one cost a try waits for a new one."""
+        stood = connection in self.used
+        row = next((row for row in self.waiting if not (stood and row in self.resent)), None)
+        if row is None:
             self.idle.append(connection)
+        else:
+            self.waiting.remove(row)
+            self._send(connection, row)
 
     def _refuse(self, why: str) -> None:
         """Charge a connection that failed to whoever waits for one."""
