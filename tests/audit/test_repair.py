@@ -21,7 +21,7 @@ def offered(plan, name, tier=""):
         (brief(), "flash_bytes", "tinyml", "tinyml: params"),
         (brief(), "psi", "", "retrain days 30 -> 25"),
         (brief().with_tier("edge", weights="fp16", batch=64), "memory_bytes", "edge", "edge: weights fp16 -> "),
-        (brief().with_tier("mobile", weights="fp16"), "memory_bytes", "mobile", "mobile: weights fp16 -> int"),
+        (brief().with_tier("mobile", weights="fp16"), "memory_bytes", "mobile", "mobile: weights fp16 -> int4"),
         (brief().with_tier("tinyml", activation_bytes=2e6), "sram_bytes", "tinyml", "tinyml: activation bytes"),
         (brief().with_tier("tinyml", params=40e6), "e2e_p99_s", "tinyml", "tinyml: params"),
     ],

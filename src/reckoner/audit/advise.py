@@ -225,6 +225,8 @@ def moves_of(old: Plan, new: Plan) -> tuple[Move, ...]:
                 moves.append(Move(tier=name, field=spec.name, old=before, new=after))
     if old.drift.retrain_days != new.drift.retrain_days:
         moves.append(Move(tier="", field="retrain_days", old=old.drift.retrain_days, new=new.drift.retrain_days))
+    if old.fairness is not None and new.fairness is not None and old.fairness.max_gap != new.fairness.max_gap:
+        moves.append(Move(tier="", field="max_gap", old=old.fairness.max_gap, new=new.fairness.max_gap))
     return tuple(moves)
 
 

@@ -57,12 +57,18 @@ def repair(found: Audit, verdict: Verdict) -> Repair | None:
     Repair or None
         Audited again: its promise is kept. Other promises may still be broken.
     """
+    second: Repair | None = None
     for changed in _changes(found, verdict):
-        now = audit(changed).verdict(verdict.name, verdict.tier)
+        after = audit(changed)
+        now = after.verdict(verdict.name, verdict.tier)
         # A fleet that answers one token at a time has no gap between tokens left to judge.
         if now is None or now.holds:
-            return Repair(verdict=verdict, plan=changed, moves=moves_of(found.plan, changed))
-    return None
+            made = Repair(verdict=verdict, plan=changed, moves=moves_of(found.plan, changed))
+            # Weights that just fit may leave no room to serve anybody: better what can be judged.
+            if not any(v.tier == verdict.tier for v in after.unknown):
+                return made
+            second = second or made
+    return second
 
 
 def repair_tier(found: Audit, name: str) -> Repair | None:
@@ -71,7 +77,7 @@ def repair_tier(found: Audit, name: str) -> Repair | None:
     It looks through models, devices, formats, batches, answer lengths, speculation and replicas, as
     :func:`~reckoner.audit.advise.advise` does for the whole plan.
     """
-    broken = next((v for v in found.failed if v.tier == name), None)
+    broken = next((v for v in (*found.failed, *found.unknown) if v.tier == name), None)
     if broken is None:
         return None
     tier = settle(found.plan, name, models=MODELS)

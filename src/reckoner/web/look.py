@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 from typing import Final
 
 from reckoner.report.svg import SVG_CSS
@@ -17,6 +16,7 @@ from reckoner.report.theme import (
     TONES,
     WEB_FONTS,
 )
+from reckoner.web.mend import INFO, SCRIPT
 
 TITLES: Final = {
     "audit": "Audit",
@@ -27,7 +27,7 @@ TITLES: Final = {
 }
 
 # Blue, vermillion and green as inks for words: the palette's hues, darkened or lightened to 4.5:1 on their papers.
-_LIGHT: Final = {"info": "#005f95", "fail": "#a94a00", "pass": "#00694c"}
+_LIGHT: Final = {"info": INFO, "fail": "#a94a00", "pass": "#00694c"}
 _DARK: Final = {"info": TONES[0].dark, "fail": TONES[1].dark, "pass": TONES[2].dark}
 
 
@@ -100,62 +100,7 @@ body, #App, .marimo-cell, .output-area {{ background: var(--paper) !important; c
 {SVG_CSS}
 """
 
-# marimo draws its controls in shadow trees, which the page's style does not reach: long names may wrap there, nothing
-# is wider than a phone, and buttons follow the dark page.
-_CONTROLS: Final = f"""\
-[data-testid="marimo-plugin-button"] {{ height: auto !important; min-height: 2rem; white-space: normal;
-  text-align: left; font-size: .9rem; }}
-select {{ max-width: calc(100vw - 2.5rem); }}
-.mo-label:has(select) {{ flex-wrap: wrap; max-width: 100%; }}
-button:focus-visible, select:focus-visible, input:focus-visible, textarea:focus-visible, [role]:focus-visible {{
-  outline: 3px solid {_LIGHT["info"]} !important; outline-offset: 2px; }}
-@media (prefers-color-scheme: dark) {{
-  [data-testid="marimo-plugin-button"], a[download] {{ background: #2a3038 !important; color: {INK_DARK} !important;
-    border-color: #7d8794 !important; }}
-  button:focus-visible, select:focus-visible, input:focus-visible, textarea:focus-visible, [role]:focus-visible {{
-    outline-color: {TONES[0].dark} !important; }} }}
-"""
-
-# Three faults of marimo 0.25 towards those who listen are mended here, before it draws: its page has no main landmark,
-# its number fields are named by markup instead of words, and its groups of radio buttons by no question.
-_SCRIPT: Final = """\
-(function () {
-  var style = STYLE;
-  function words(markup) {
-    return new DOMParser().parseFromString(markup, 'text/html').body.textContent.trim();
-  }
-  function mend(root) {
-    if (root !== document && !root.querySelector('style.reckoner')) {
-      var sheet = document.createElement('style');
-      sheet.className = 'reckoner';
-      sheet.textContent = style;
-      root.appendChild(sheet);
-    }
-    root.querySelectorAll('[aria-label*="<"]').forEach(function (element) {
-      element.setAttribute('aria-label', words(element.getAttribute('aria-label')));
-    });
-    root.querySelectorAll('[role="radiogroup"][aria-label="Radio Group"]').forEach(function (group) {
-      var label = root.querySelector('[part="label"] label, label');
-      if (label) { group.setAttribute('aria-label', label.textContent.trim()); }
-    });
-    var page = document.getElementById('root');
-    if (page && page.getAttribute('role') !== 'main') { page.setAttribute('role', 'main'); }
-  }
-  function watch(root) {
-    var how = {childList: true, subtree: true, attributes: true, attributeFilter: ['aria-label', 'role']};
-    new MutationObserver(function () { mend(root); }).observe(root, how);
-  }
-  var attach = Element.prototype.attachShadow;
-  Element.prototype.attachShadow = function (how) {
-    var root = attach.call(this, how);
-    watch(root);
-    return root;
-  };
-  watch(document);
-})();
-""".replace("STYLE", json.dumps(_CONTROLS))
-
-HEAD: Final = f"<style>{CSS}</style><script>{_SCRIPT}</script>"
+HEAD: Final = f"<style>{CSS}</style><script>{SCRIPT}</script>"
 
 
 def header(page: str, lead: str) -> str:

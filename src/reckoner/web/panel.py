@@ -143,7 +143,7 @@ def banners(audit: Audit) -> tuple[Banner, ...]:
         made = repair(audit, v) if v.holds is False else None
         if made is not None:
             found.append(Banner(verdict=v, text=text, button=f"Fix: {made.says}", made=made))
-        elif v.tier and v.tier not in searched and v.holds is False:
+        elif v.tier and v.tier not in searched:
             searched.add(v.tier)
             button = f"Fix: find the fewest changes that repair the {v.tier} tier"
             found.append(Banner(verdict=v, text=text, button=button, tier=v.tier))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
@@ -62,9 +63,11 @@ def site(sources: Sources, *, hosts: Iterable[str] = LOCAL) -> Gate:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001 - every lifespan is given its application
+        warming = asyncio.create_task(asyncio.to_thread(_warm))
         try:
             yield
         finally:
+            await asyncio.wait([warming])
             # A mounted application gets no lifespan of its own, and marimo's kernels would outlive the server.
             for mounted in notebooks.routes:
                 manager = getattr(getattr(getattr(mounted, "app", None), "state", None), "session_manager", None)
@@ -91,3 +94,13 @@ async def _health(request: Request) -> Response:  # noqa: ARG001 - every endpoin
     from starlette.responses import PlainTextResponse
 
     return PlainTextResponse("ok\n")
+
+
+def _warm() -> None:
+    """Do once what is slow only once, so that the first person need not wait: compile, read the catalogue."""
+    from reckoner.audit.brief import brief
+    from reckoner.audit.run import audit
+    from reckoner.web.design import controls
+
+    controls(brief())
+    audit(brief())

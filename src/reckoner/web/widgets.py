@@ -43,7 +43,9 @@ def layout(made: Any, groups: Mapping[str, Sequence[Control]]) -> Any:
         rows.append(mo.Html(f'<div class="rk"><h3>{title}</h3></div>'))
         front = [made[one.name] for one in group if one.first]
         rest = [made[one.name] for one in group if not one.first]
-        rows.append(mo.hstack(front, justify="start", wrap=True, gap=1))
+        shown = mo.hstack(front, justify="start", wrap=True, gap=1)
+        # Three tiers have a "Model": the group says whose it is to those who do not see the heading.
+        rows.append(mo.Html(f'<div role="group" aria-label="{title}">{shown.text}</div>'))
         if rest:
             rows.append(mo.accordion({f"{title}: more": mo.hstack(rest, justify="start", wrap=True, gap=1)}))
     return mo.vstack(rows, gap=0.4)
