@@ -8,7 +8,6 @@ from import_runs import SAMPLES, bench, optimum, sample, written
 
 from reckoner.measure.importers.check import check
 from reckoner.measure.importers.check_load import sent_per_s
-from reckoner.measure.importers.check_numbers import needed
 from reckoner.measure.importers.findings import bracket
 from reckoner.measure.importers.imported import Imported, Load, Request, Statistic
 from reckoner.measure.importers.read import read_results
@@ -234,13 +233,6 @@ def test_every_usual_percentile_lies_in_the_bracket(values, q):
     low, high = bracket(ordered, q)
     for method in ("linear", "lower", "higher", "nearest", "hazen", "weibull", "median_unbiased", "inverted_cdf"):
         assert low - 1e-9 <= np.quantile(ordered, q, method=method) <= high + 1e-9 * max(high, 1)
-
-
-@given(st.floats(0.5, 0.999))
-def test_the_number_needed_is_the_first_that_is_enough(q):
-    n = needed(q)
-    assert q**n <= 0.05 * (1 + 1e-9)
-    assert n == 1 or q ** (n - 1) > 0.05 * (1 - 1e-9)
 
 
 @given(st.lists(st.floats(0.01, 5.0), min_size=2, max_size=50), st.floats(0.01, 3.0))

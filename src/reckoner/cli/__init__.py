@@ -71,6 +71,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "calibrate": ("reckoner.cli.calibrate:command", "Learn every outcome in the ledger and keep what was learned."),
     "score": ("reckoner.cli.score:command", "Score every predictor in the ledger: error, bias, coverage."),
     "fit": ("reckoner.cli.fit:command", "Fit seconds per token to request logs, where they lie."),
+    "import": (
+        "reckoner.cli.import_:command",
+        "Read and audit result files of other load generators.",
+    ),
+    "compare": ("reckoner.cli.compare:command", "Compare two runs: differences with intervals."),
     "ledger": ("reckoner.cli.ledger:command", "Look at the ledger, check it, export, import, seal."),
 }
 

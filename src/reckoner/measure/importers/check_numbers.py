@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from reckoner.measure.importers.findings import Finding, bracket, ms, off, plural
 from reckoner.measure.importers.imported import METRICS, TIMES, Imported
+from reckoner.quantiles import needed
 
 SAME = 0.005
 """Relative distance of a stated mean from the requests' own that is rounding. Assumption."""
-SURE = 0.95
 
 
 def check_numbers(run: Imported) -> Iterator[Finding]:
@@ -79,15 +78,6 @@ def within(run: Imported) -> Iterator[Finding]:
                 says=f"{told.stated_as} has {seen} between its smallest and largest: these are not figures of "
                 f"one sample",
             )
-
-
-def needed(q: float) -> int:
-    """Requests from which a percentile ``q`` has an upper bound at 95%: n with q^n <= 0.05.
-
-    >>> needed(0.5), needed(0.9), needed(0.99)
-    (5, 29, 299)
-    """
-    return math.ceil(math.log(1 - SURE) / math.log(q))
 
 
 def carried(run: Imported) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from reckoner.errors import DamagedError, InputError, MissingExtraError, UnknownNameError
 from reckoner.files import sha256
+from reckoner.measure import keep
 from reckoner.measure.importers import (
     aiperf,
     bench_serve,
@@ -23,6 +24,7 @@ from reckoner.measure.importers import (
 )
 from reckoner.measure.importers.fields import FieldError, Node
 from reckoner.measure.importers.imported import Imported
+from reckoner.measure.importers.saved import saved
 
 
 class Form(NamedTuple):
@@ -70,7 +72,7 @@ def read_results(path: str | Path, *, tool: str | None = None) -> tuple[Imported
     Parameters
     ----------
     path : str or Path
-        JSON, JSON lines or YAML; Parquet where it is our own.
+        JSON, JSON lines or YAML; Parquet where it is our own; the folder of a run that ``reckoner measure`` saved.
     tool : str, optional
         One of :data:`TOOLS`; seen from the content by default.
 
@@ -94,6 +96,8 @@ def read_results(path: str | Path, *, tool: str | None = None) -> tuple[Imported
         tool = _ALIASES.get(tool, tool)
         if tool not in TOOLS:
             raise UnknownNameError.of("tool", tool, (*TOOLS, *_ALIASES))
+    if source.is_dir() or source.name == keep.RECORDS:
+        return (saved(source if source.is_dir() else source.parent),)
     documents, digest = _documents(source)
     if not documents:
         raise InputError(f"{source} is empty; give a result file with at least one run")

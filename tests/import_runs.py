@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-SAMPLES = Path(__file__).parents[1] / "golden" / "samples"
+SAMPLES = Path(__file__).parent / "golden" / "samples"
 
 
 def sample(name):
