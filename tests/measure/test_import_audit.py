@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from import_runs import SAMPLES, bench, optimum, sample, written
 
+from import_runs import SAMPLES, bench, optimum, sample, written
 from reckoner.measure.importers.check import check
 from reckoner.measure.importers.check_load import sent_per_s
 from reckoner.measure.importers.findings import bracket

@@ -4,8 +4,8 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from import_runs import SAMPLES, bench, optimum, sample, written
 
+from import_runs import SAMPLES, bench, optimum, sample, written
 from reckoner.errors import InputError
 from reckoner.files import canonical_json
 from reckoner.measure.importers.imported import RATES, TIMES, Imported, Load, Request, Statistic
