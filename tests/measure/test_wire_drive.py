@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import socket
 import subprocess
 import time
@@ -15,7 +14,8 @@ from reckoner.measure.fake_server import fake_server
 from reckoner.measure.metrics import latency_s
 from reckoner.measure.selftest import ClientError, selftest
 from reckoner.measure.wire.address import address_of, request_bytes
-from reckoner.measure.wire.drive import Ask, Load, Patience, allow_files, drive
+from reckoner.measure.wire.drive import drive
+from reckoner.measure.wire.load import Ask, Load, Patience
 from reckoner.measure.wire.record import records_of
 
 QUICK = Patience(connect_s=2.0, stall_s=0.4, total_s=5.0)
@@ -167,12 +167,6 @@ def test_nobody_listening_and_an_unknown_host_are_said():
     assert (found.state, found.why) == ("connect", "cannot connect: Connection refused")
     with pytest.raises(EngineError, match=r"host 'no\.such\.host\.invalid' is unknown"):
         ask("http://no.such.host.invalid", ["x"])
-
-
-def test_too_many_streams_are_refused_before_anything_is_sent():
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with pytest.raises(InputError, match="open files and this process may open"):
-        allow_files(hard + 1)
 
 
 def test_credentials_are_sent_and_never_shown():

@@ -165,7 +165,7 @@ def _one(address: Address, served: str, rate: float | None, options: dict[str, A
     from reckoner.measure.keep import Journal, write_records
     from reckoner.measure.scrape import counters, energy_j, over
     from reckoner.measure.session import load_of, measured
-    from reckoner.measure.wire.drive import Patience
+    from reckoner.measure.wire.load import Patience
 
     shape, lengths = _shape(rate, options)
     asked = [(int(prompt), int(output)) for prompt, output in lengths]
@@ -244,7 +244,7 @@ def _prompts(
     address: Address, served: str, asked: list[tuple[int, int]], options: dict[str, Any]
 ) -> tuple[list[str], str]:
     from reckoner.measure.prompts import counting_of, prompts_of
-    from reckoner.measure.wire.drive import Patience
+    from reckoner.measure.wire.load import Patience
 
     counting = counting_of(address, served, seed=options["seed"], patience=Patience(stall_s=options["stall_s"]))
     lengths = [prompt for prompt, _ in asked]

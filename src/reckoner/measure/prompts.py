@@ -9,7 +9,8 @@ import numpy as np
 
 from reckoner.errors import EngineError, InputError
 from reckoner.measure.wire.address import Address, request_bytes
-from reckoner.measure.wire.drive import Ask, Load, Patience, drive
+from reckoner.measure.wire.drive import drive
+from reckoner.measure.wire.load import Ask, Load, Patience
 from reckoner.measure.wire.record import records_of
 
 _TEXT = """

@@ -14,7 +14,8 @@ from reckoner.errors import EngineError
 from reckoner.measure.events import RequestRecord
 from reckoner.measure.fake_server import fake_server
 from reckoner.measure.wire.address import Address, address_of, request_bytes
-from reckoner.measure.wire.drive import Ask, Load, Patience, Run, drive
+from reckoner.measure.wire.drive import drive
+from reckoner.measure.wire.load import Ask, Load, Patience, Run
 from reckoner.measure.wire.record import records_of, stamps_of
 
 STREAMS = (1, 64, 512)

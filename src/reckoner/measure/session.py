@@ -15,7 +15,8 @@ from reckoner.measure.metrics import VERSION, counted, latency_s
 from reckoner.measure.selftest import ClientError, paced_error
 from reckoner.measure.statistics import Enough, Mean, enough, mean_of, steady_from
 from reckoner.measure.wire.address import Address, request_bytes
-from reckoner.measure.wire.drive import Ask, Load, Patience, Run, drive
+from reckoner.measure.wire.drive import drive
+from reckoner.measure.wire.load import Ask, Load, Patience, Run
 from reckoner.measure.wire.record import records_of, stamps_of
 from reckoner.quantiles import Percentile, needed, percentile_of
 

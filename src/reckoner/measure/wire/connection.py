@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import ssl
 import struct
@@ -38,6 +40,8 @@ class Connection:
 
     Attributes
     ----------
+    number : int
+        Descriptor of the socket, also once it is closed.
     state : int
         Connecting, shaking hands, idle, busy or closed.
     reads : list of bytes
@@ -48,13 +52,14 @@ class Connection:
     """
 
     __slots__ = (
-        "address", "connected_ns", "error", "head", "incoming", "kernel_ns", "outgoing", "pending", "reads", "request",
-        "sent_kernel_ns", "sent_ns", "sock", "stamped", "state", "tls", "user_ns",
+        "address", "connected_ns", "error", "head", "incoming", "kernel_ns", "number", "outgoing", "pending", "reads",
+        "request", "sent_kernel_ns", "sent_ns", "sock", "stamped", "state", "tls", "user_ns",
     )  # fmt: skip
 
     def __init__(self, address: Address, family: int, place: tuple[Any, ...], stamped: bool) -> None:
         self.address = address
         self.sock = socket.socket(family, socket.SOCK_STREAM)
+        self.number = self.sock.fileno()
         self.sock.setblocking(False)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.stamped = stamped
@@ -75,12 +80,8 @@ class Connection:
             context = context_of(address.ca_file)
             self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname=address.host)
         code = self.sock.connect_ex(place)
-        if code not in (0, 115, 36, 10035):  # EINPROGRESS on Linux, on macOS, WSAEWOULDBLOCK
+        if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
             self.fail(f"cannot connect: {_words(code)}")
-
-    def fileno(self) -> int:
-        """Number of the socket."""
-        return self.sock.fileno()
 
     def fail(self, why: str) -> None:
         """Give the connection up."""
@@ -290,6 +291,4 @@ def can_stamp() -> bool:
 
 
 def _words(code: int) -> str:
-    import os
-
     return os.strerror(code)

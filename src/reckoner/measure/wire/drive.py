@@ -4,156 +4,19 @@ from __future__ import annotations
 
 import gc
 import heapq
-import resource
-import select
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from reckoner.errors import InputError
 from reckoner.measure.wire.address import Address
-from reckoner.measure.wire.clock import Offset, offset, stepped_ns
+from reckoner.measure.wire.clock import offset, stepped_ns
 from reckoner.measure.wire.connection import CLOSED, CONNECTING, IDLE, SHAKING, Connection, can_stamp
-from reckoner.measure.wire.reply import Head
+from reckoner.measure.wire.load import Load, Patience, Run, Seen, Watch
+from reckoner.measure.wire.poller import ODD, READABLE, WRITABLE, allow_files, new_poller
 
 AHEAD_NS = 100_000_000  # connections are made so long before they are needed. Assumption.
-SPIN_NS = 1_200_000  # epoll waits in whole milliseconds; what is due sooner is waited for awake
+SPIN_NS = 1_200_000  # pollers wait in whole milliseconds; what is due sooner is waited for awake
 SWEEP_NS = 50_000_000  # how often requests are looked at that may have stalled
-SPARE_FILES = 32  # descriptors that everything else needs. Assumption.
-EVENTS = 4096
-_SENT = 8  # EPOLLERR: stamps of what was sent wait, or the connection is broken
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """A request of a load.
-
-    Parameters
-    ----------
-    content : bytes
-        Ready to be sent.
-    scheduled_s : float
-        When, since the start; of a follow-up, since the end of what it follows.
-    follows : int or None
-        Row of the request that must be answered first (the turn before); None for none.
-    """
-
-    content: bytes
-    scheduled_s: float = 0.0
-    follows: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
-    """Requests, and when they go.
-
-    Parameters
-    ----------
-    asks : sequence of Ask
-        In order.
-    concurrency : int, optional
-        Closed loop: so many in flight, the next one as soon as one is answered; schedules play no part.
-    think_s : float
-        Pause between an answer and the next request of a closed loop.
-    """
-
-    asks: Sequence[Ask]
-    concurrency: int | None = None
-    think_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Hold the invariants of a load."""
-        if not self.asks:
-            raise InputError("the load has no requests; give at least one")
-        if self.concurrency is not None and self.concurrency < 1:
-            raise InputError(f"concurrency is {self.concurrency}; it must be at least 1")
-        if not 0.0 <= self.think_s < float("inf"):
-            raise InputError(f"think_s is {self.think_s!r}; it must be at least 0")
-        for row, ask in enumerate(self.asks):
-            if not 0.0 <= ask.scheduled_s < float("inf"):
-                raise InputError(f"request {row}: scheduled_s is {ask.scheduled_s!r}; it must be at least 0")
-            if ask.follows is not None and not 0 <= ask.follows < row:
-                raise InputError(f"request {row} follows {ask.follows}; it must follow an earlier one")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long is waited.
-
-    Parameters
-    ----------
-    connect_s, stall_s, total_s : float
-        For a connection, between two reads of a reply, and for a whole reply. [s]
-    """
-
-    connect_s: float = 10.0
-    stall_s: float = 60.0
-    total_s: float = 600.0
-
-    def __post_init__(self) -> None:
-        """Hold the invariants of patience."""
-        for name in ("connect_s", "stall_s", "total_s"):
-            if not 0.0 < getattr(self, name) < float("inf"):
-                raise InputError(f"{name} is {getattr(self, name)!r}; it must be above 0 s")
-
-
-@dataclass(slots=True)
-class Seen:
-    """Everything that was seen of one request, before it is taken apart."""
-
-    index: int
-    scheduled_ns: int
-    connected_ns: int
-    sent_ns: int
-    sent_kernel_ns: int
-    closed_ns: int
-    state: str
-    why: str
-    head: Head | None
-    hung_up: bool
-    reads: list[bytes]
-    kernel_ns: list[int]
-    user_ns: list[int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """A finished run, not yet taken apart.
-
-    Parameters
-    ----------
-    seen : list of Seen
-        In the order in which requests ended.
-    start_ns, end_ns : int
-        On the monotonic clock.
-    clock : Offset
-        Real time less monotonic time, at the start.
-    stepped_ns : int
-        By how much the real-time clock was stepped meanwhile; kernel stamps are then of no use.
-    stamped : bool
-        Whether the kernel stamped what came.
-    cpu_s : float
-        CPU time of this process over the run.
-    unsent : int
-        Requests that were never sent, because the run was stopped.
-    most_in_flight : int
-        Largest number of requests in flight.
-    """
-
-    seen: list[Seen]
-    start_ns: int
-    end_ns: int
-    clock: Offset
-    stepped_ns: int
-    stamped: bool
-    cpu_s: float
-    unsent: int
-    most_in_flight: int
-
-
-Watch = Callable[[Seen, int], None]
-"""Told each request that ended, and how many are in flight."""
 
 
 def drive(
@@ -204,8 +67,7 @@ class _Loop:
     ) -> None:  # fmt: skip
         self.address, self.family, self.place = address, family, place
         self.load, self.patience, self.stamped, self.watch = load, patience, stamped, watch
-        self.poller = select.epoll() if hasattr(select, "epoll") else None
-        self.selector = None if self.poller is not None else _Fallback()
+        self.poller = new_poller()
         self.open: dict[int, Connection] = {}
         self.idle: list[Connection] = []
         self.waiting: deque[int] = deque()
@@ -251,6 +113,7 @@ class _Loop:
             end = time.monotonic_ns()
             for connection in list(self.open.values()):
                 self._drop(connection)
+            self.poller.close()
         last = offset()
         return Run(
             seen=self.seen, start_ns=start, end_ns=end, clock=clock, stepped_ns=stepped_ns(clock, last),
@@ -320,7 +183,7 @@ class _Loop:
         if connection.state == CLOSED:
             self._ended(connection)
         elif connection.pending:
-            self._watch_writes(connection)
+            self.poller.both(connection.number)
 
     def _connect(self) -> None:
         try:
@@ -331,31 +194,27 @@ class _Loop:
         if connection.state == CLOSED:
             self._refuse(connection.error)
             return
-        self.open[connection.fileno()] = connection
+        self.open[connection.number] = connection
         self.connecting[connection] = time.monotonic_ns()
-        if self.poller is not None:
-            self.poller.register(connection.fileno(), select.EPOLLIN | select.EPOLLOUT)
-        else:
-            assert self.selector is not None  # one of the two is there
-            self.selector.add(connection.fileno())
+        self.poller.add(connection.number)
 
     def _serve(self, connection: Connection, flags: int) -> None:
         if connection.state == CONNECTING:
             connection.ready()
             self._after_connecting(connection)
             return
-        if flags & _SENT and connection.stamped and connection.state != CLOSED:
+        if flags & ODD and connection.stamped and connection.state != CLOSED:
             connection.went()
-            if flags == _SENT:
+            if flags == ODD:
                 return
-        if flags & ~1 and connection.pending:
+        if flags & ~READABLE and connection.pending:
             connection.flush()
             if connection.state == CLOSED:
                 self._ended(connection)
                 return
             if not connection.pending:
-                self._watch_reads(connection)
-        if not flags & ~4:
+                self.poller.reads(connection.number)
+        if not flags & ~WRITABLE:
             return
         before = connection.state
         over = connection.receive()
@@ -370,14 +229,14 @@ class _Loop:
     def _after_connecting(self, connection: Connection) -> None:
         if connection.state == IDLE:
             self.connecting.pop(connection, None)
-            self._watch_reads(connection)
+            self.poller.reads(connection.number)
             self._free(connection)
         elif connection.state == CLOSED:
             self.connecting.pop(connection, None)
             self._forget(connection)
             self._refuse(connection.error)
         elif connection.state == SHAKING and not connection.pending:
-            self._watch_reads(connection)
+            self.poller.reads(connection.number)
 
     def _free(self, connection: Connection) -> None:
         """Give a connection to who waits longest; a request that a dead one cost a try waits for a new one."""
@@ -458,86 +317,14 @@ class _Loop:
         if self.ahead:
             wait = min(wait, self.ahead[0] - AHEAD_NS - now)
         seconds = 0.0 if wait < SPIN_NS else (wait - 1_000_000) * 1e-9
-        if self.poller is not None:
-            return self.poller.poll(seconds, EVENTS)
-        assert self.selector is not None  # one of the two is there
-        return self.selector.poll(seconds)
-
-    def _watch_reads(self, connection: Connection) -> None:
-        if self.poller is not None:
-            self.poller.modify(connection.fileno(), select.EPOLLIN)
-        else:
-            assert self.selector is not None  # one of the two is there
-            self.selector.reads(connection.fileno())
-
-    def _watch_writes(self, connection: Connection) -> None:
-        if self.poller is not None:
-            self.poller.modify(connection.fileno(), select.EPOLLIN | select.EPOLLOUT)
-        else:
-            assert self.selector is not None  # one of the two is there
-            self.selector.add(connection.fileno())
+        return self.poller.wait(seconds)
 
     def _forget(self, connection: Connection) -> None:
-        for number, known in (
-            list(self.open.items()) if connection.fileno() < 0 else [(connection.fileno(), connection)]
-        ):
-            if known is connection:
-                self.open.pop(number, None)
-                if self.selector is not None:
-                    self.selector.remove(number)
+        if self.open.get(connection.number) is connection:
+            del self.open[connection.number]
+            self.poller.remove(connection.number)
         self.used.discard(connection)
 
     def _drop(self, connection: Connection) -> None:
         self._forget(connection)
         connection.close()
-
-
-class _Fallback:
-    """``select`` where there is no epoll (macOS); the same answers, more slowly."""
-
-    def __init__(self) -> None:
-        self.numbers: dict[int, bool] = {}
-
-    def add(self, number: int) -> None:
-        """Watch reads and writes."""
-        self.numbers[number] = True
-
-    def reads(self, number: int) -> None:
-        """Watch reads alone."""
-        self.numbers[number] = False
-
-    def remove(self, number: int) -> None:
-        """Watch no more."""
-        self.numbers.pop(number, None)
-
-    def poll(self, seconds: float) -> list[tuple[int, int]]:
-        """Wait, and say who is ready: 1 to read, 4 to write."""
-        both = [number for number, writes in self.numbers.items() if writes]
-        if not self.numbers:
-            time.sleep(seconds)
-            return []
-        readable, writable, _ = select.select(list(self.numbers), both, [], seconds)
-        flags: dict[int, int] = dict.fromkeys(readable, 1)
-        for number in writable:
-            flags[number] = flags.get(number, 0) | 4
-        return list(flags.items())
-
-
-def allow_files(streams: int) -> None:
-    """Raise this process's limit of open files as far as it may go.
-
-    Raises
-    ------
-    InputError
-        Even that is too few for so many streams.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = streams + SPARE_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-        if most < wanted:
-            raise InputError(
-                f"{streams} streams need {wanted} open files and this process may open {hard}; "
-                "raise `ulimit -Hn`, or measure with fewer streams"
-            )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from reckoner.measure.events import DONE, ROLE, RequestRecord, delta_kind, delta_text, parsed
-from reckoner.measure.wire.drive import Run, Seen
+from reckoner.measure.wire.load import Run, Seen
 from reckoner.measure.wire.reply import Body, body_of, events_of, stamp_at
 
 STAMPS = ("kernel", "user")
