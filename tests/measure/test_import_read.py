@@ -1,10 +1,16 @@
+import copy
 import json
+import random
 
 import numpy as np
 import pytest
-from import_runs import SAMPLES, bench, changed, optimum, sample, written
 
-from reckoner.errors import DamagedError, InputError, UnknownNameError
+from import_runs import SAMPLES, bench, changed, optimum, sample, written
+from reckoner.errors import DamagedError, InputError, ReckonerError, UnknownNameError
+from reckoner.files import canonical_json
+from reckoner.measure.compare import compare
+from reckoner.measure.importers.check import check
+from reckoner.measure.importers.llmd_export import to_report
 from reckoner.measure.importers.normalised import write
 from reckoner.measure.importers.read import FORMS, TOOLS, read_results
 
@@ -250,3 +256,41 @@ def test_values_are_of_successes_alone(tmp_path):
     assert run.values("itl_s").shape == (4 * 31,)
     assert run.values("normalised_tpot_s") == pytest.approx(run.values("e2e_s") / 32)
     assert np.isfinite(run.values("tpot_s")).all()
+
+
+def leaves(value, path=()):
+    """Paths of all that lies in a document; of lists, the first two entries."""
+    children = value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list) else ()
+    for key, child in children:
+        yield (*path, key)
+        yield from leaves(child, (*path, key))
+
+
+WRONG = (None, "x", "", -1, 0, 1e308, 10**400, float("nan"), True, [], {}, [1], {"a": 1}, "inf", 2.5, [None], "\ud800")
+
+
+@pytest.mark.parametrize("file", [row[0] for row in PRESENT if row[0].endswith(".json")])
+def test_whatever_stands_in_a_field_the_file_is_read_or_refused_in_one_line(tmp_path, file):
+    told = sample(file)
+    places = list(leaves(told))
+    draw = random.Random(file)
+    for place in draw.sample(places, min(len(places), 40)):
+        broken = copy.deepcopy(told)
+        inside = broken
+        for key in place[:-1]:
+            inside = inside[key]
+        inside[place[-1]] = draw.choice(WRONG)
+        try:
+            for run in read_results(written(tmp_path, broken)):
+                check(run)
+                compare(run, run)
+                canonical_json([run.to_json(), to_report(run)])
+        except ReckonerError as error:
+            assert "\n" not in str(error)  # noqa: PT017 - which values are refused is another law
+
+
+def test_a_number_too_large_is_refused_by_its_path(tmp_path):
+    told = bench(n=3)
+    told["ttfts"][1] = 10**400
+    with pytest.raises(InputError, match=r"\$\.ttfts\[1\] is 1000.*at most 1e\+20"):
+        read_results(written(tmp_path, told))

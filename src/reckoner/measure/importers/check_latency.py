@@ -90,7 +90,7 @@ def identity_of_requests(run: Imported) -> Iterator[Finding]:
     if not wrong.any():
         return
     middle = float(np.median(rest[wrong]))
-    share = float(np.median(np.abs(rest[wrong]) / end[wrong]))
+    share = float(np.median(np.abs(rest[wrong]) / np.maximum(end[wrong], 1e-9)))
     name = "TTFT + all gaps" if gaps else "TTFT + TPOT (n - 1)"
     if middle < 0:
         means = "time after the last token counts as E2E, or gaps are lost"

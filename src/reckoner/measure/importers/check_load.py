@@ -105,7 +105,7 @@ def throughput(run: Imported) -> Iterator[Finding]:
         return
     for name, true in expected.items():
         said = run.rates.get(name)
-        if said is not None and off(said, true) > AGREE:
+        if said is not None and true > 0 and off(said, true) > AGREE:
             yield Finding(
                 severity="warning",
                 rule="throughput",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,9 @@ from typing import Any
 import numpy as np
 
 from reckoner.errors import InputError
+
+MOST = 1e20
+"""No time, count or rate of a run is larger, nanoseconds since 1970 included; squares of it are still finite."""
 
 
 class FieldError(InputError):
@@ -76,8 +78,8 @@ class Node:
                 raise self.refused("a number is expected") from None
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self.refused("a number is expected")
-        if not math.isfinite(value) or value < 0:
-            raise self.refused("a finite number of at least 0 is expected; the run or the file is broken")
+        if not 0 <= value <= MOST:
+            raise self.refused(f"a finite number of at least 0 and at most {MOST:g} is expected; the file is broken")
         return float(value) * scale
 
     def count(self) -> int:
@@ -92,9 +94,9 @@ class Node:
         if not isinstance(self.value, list):
             raise self.refused("a list of numbers is expected")
         if all(type(one) in (int, float) for one in self.value):
-            values = np.asarray(self.value, dtype=np.float64)
-            if values.size == 0 or (np.isfinite(values).all() and values.min() >= 0):
-                return tuple((values * scale).tolist())
+            values = np.asarray(self.value)
+            if values.size == 0 or (values.dtype != object and values.min() >= 0 and values.max() <= MOST):
+                return tuple((values.astype(np.float64) * scale).tolist())
         return tuple(one.number(scale) for one in self.items())
 
     def refused(self, why: str) -> FieldError:

@@ -120,7 +120,7 @@ def _statistics(bench: Node) -> dict[str, Statistic]:
             continue
         percentiles = quantiles(number(told.get("median"), scale))
         for name, node in told["percentiles"].fields() if told.get("percentiles") else ():
-            if node.value is not None:
+            if node.value is not None and name[1:].isdigit():
                 percentiles[_QUANTILES.get(name, float(name[1:]) / 100)] = node.number(scale)
         weighted = metric in ("tpot_s", "normalised_tpot_s")
         found[metric] = Statistic(

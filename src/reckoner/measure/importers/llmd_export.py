@@ -16,6 +16,7 @@ from reckoner.errors import InputError
 from reckoner.measure.importers.imported import Imported, Statistic
 
 VERSION = "0.2.1"
+_LAST = 253_402_300_799.0  # the year 9999 ends; no calendar goes further
 _LATENCIES = {
     "ttft_s": ("time_to_first_token", "s"),
     "normalised_tpot_s": ("normalized_time_per_output_token", "s/token"),
@@ -80,9 +81,9 @@ def _run(run: Imported) -> dict[str, Any]:
     told: dict[str, Any] = {"uid": f"{run.digest[:32]}{'-' if run.run else ''}{run.run}" or run.name}
     told["description"] = f"{run.tool} result {run.name}, imported by reckoner"
     time: dict[str, str] = {}
-    if run.began_at is not None and run.began_at > 1e9:  # a wall clock, not seconds since a start
+    if run.began_at is not None and 1e9 < run.began_at < _LAST:  # a wall clock, not seconds since a start
         time["start"] = _moment(run.began_at)
-        if run.duration_s is not None:
+        if run.duration_s is not None and run.began_at + run.duration_s < _LAST:
             time["end"] = _moment(run.began_at + run.duration_s)
     if run.duration_s is not None:
         time["duration"] = f"PT{run.duration_s}S"
