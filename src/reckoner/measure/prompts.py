@@ -7,20 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reckoner.engines.words import WORDS
 from reckoner.errors import EngineError, InputError
 from reckoner.measure.wire.address import Address, request_bytes
 from reckoner.measure.wire.drive import drive
 from reckoner.measure.wire.load import Ask, Load, Patience
 from reckoner.measure.wire.record import records_of
-
-_TEXT = """
-the of and to in is you that it he was for on are as with his they at be this have from or one had by word but
-not what all were we when your can said there use an each which she do how their if will up other about out
-many then them these so some her would make like him into time has look two more write go see number no way
-could people my than first water been call who oil its now find long down day did get come made may part
-"""
-WORDS = tuple(_TEXT.split())
-"""Frequent English words: one token each with the vocabularies that we know, which the calibration checks."""
 
 _PROBES = (16, 80)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
+from reckoner.errors import EngineError
 from reckoner.measure.wire.address import Address
+from reckoner.measure.wire.fetch import fetch
 
 SAMPLE = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)(\{[^}]*\})?\s+(\S+)")
 KEPT = {
@@ -57,12 +57,9 @@ def counters_of(text: str) -> dict[str, float]:
 
 def counters(address: Address) -> dict[str, float] | None:
     """Counters that a server shows at ``/metrics``; None where it shows none."""
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    url = f"{'https' if address.tls else 'http'}://{host}:{address.port}/metrics"
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=dict(address.headers)), timeout=5.0) as reply:
-            return counters_of(reply.read(1 << 22).decode("utf-8", "replace")) or None
-    except (OSError, ValueError, urllib.error.URLError):
+        return counters_of(fetch(address, "/metrics", patience_s=5.0).decode("utf-8", "replace")) or None
+    except EngineError:
         return None
 
 
