@@ -127,3 +127,36 @@ def test_energy_is_none_where_there_are_no_counters(tmp_path):
     package.mkdir()
     (package / "energy_uj").write_text("2500000\n")
     assert energy_j(tmp_path) == {"intel-rapl:0": 2.5}
+
+
+def test_a_search_that_cannot_tell_between_two_rates_ends_with_the_bracket():
+    def told(rate):
+        return None if 3.0 < rate < 5.0 else rate <= 3.0
+
+    found = carried(told, 2.0)
+    assert (found.low, found.high) == (2.0, 8.0)
+    assert found.tried[-1] == (4.0, None)
+
+
+def test_the_server_s_own_counters_name_the_cause():
+    fast = {"ttft_s": one("ttft_s", 0.05), "tpot_s": one("tpot_s", 0.4)}
+    assert "held 80 % of the prompts" in cause(fast, signs(prefix_hit=0.8))
+    assert "30 % of output tokens were drafted" in cause({"tpot_s": one("tpot_s", 0.4)}, signs(accepted=0.3))
+
+
+def test_a_server_that_speaks_no_http_shows_no_counters():
+    import socket
+    import threading
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer():
+            taken, _ = listener.accept()
+            with taken:
+                taken.recv(4096)
+                taken.sendall(b"gibberish\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert counters(address_of(f"http://127.0.0.1:{listener.getsockname()[1]}")) is None
+        thread.join()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +11,7 @@ from reckoner.cli._design import console
 from reckoner.errors import InputError
 
 if TYPE_CHECKING:
+    from reckoner.measure.events import RequestRecord
     from reckoner.measure.selftest import ClientError
     from reckoner.measure.session import Measured
     from reckoner.predict.prediction import Prediction
@@ -84,6 +85,11 @@ def show_measured(found: Measured, document: dict[str, Any]) -> None:
             f"the clock was stepped by {found.clock_stepped_s:.3g} s meanwhile, so stamps are the client's own"
         )
     lines += [f"{TITLES[m]} refused: {found.refused(m)}" for m in found.latencies if found.refused(m)]
+    if document["prompt_tokens"]["off_by_at_most"]:
+        lines.append(
+            f"prompts are up to {document['prompt_tokens']['off_by_at_most']} tokens off the length asked for: common "
+            "words are not one token each here"
+        )
     if document.get("server"):
         lines.append("server: " + ", ".join(f"{k} {v:,.6g}" for k, v in document["server"].items()))
     if document.get("energy_j"):
@@ -164,7 +170,11 @@ def figures_of(question: Prediction) -> dict[str, Any]:
 
 
 def compared_with(
-    question: Prediction, found: Measured, subject: str | None, options: dict[str, Any]
+    question: Prediction,
+    found: Measured,
+    subject: str | None,
+    options: dict[str, Any],
+    server: Mapping[str, float] | None,
 ) -> dict[str, Any]:
     """Hold a run against its prediction, and commit the outcome."""
     from dataclasses import asdict
@@ -193,7 +203,7 @@ def compared_with(
         click.echo(f"committed to the ledger: {subject}", err=True)
     document: dict[str, Any] = {
         "compared": [asdict(one) | {"ratio": one.ratio, "inside": one.inside} for one in compared.values()],
-        "cause": cause(compared, signs_of(found, Signs)),
+        "cause": cause(compared, signs_of(found, Signs, server or {})),
         "subject": subject,
     }
     if options["wants_next"]:
@@ -201,7 +211,18 @@ def compared_with(
     return document
 
 
-def signs_of(found: Measured, kind: Any) -> Any:
+def prompts_seen(records: Sequence[RequestRecord]) -> dict[str, float | None]:
+    """Mean prompt length as asked for and as the server counted it, and by how much one prompt is off at most."""
+    asked = [r.asked_prompt_tokens for r in records]
+    seen = [(r.prompt_tokens, r.asked_prompt_tokens) for r in records if r.prompt_tokens is not None]
+    return {
+        "asked": sum(asked) / max(len(asked), 1),
+        "counted": sum(got for got, _ in seen) / len(seen) if seen else None,
+        "off_by_at_most": max(abs(got - wanted) for got, wanted in seen) if seen else None,
+    }
+
+
+def signs_of(found: Measured, kind: Any, server: Mapping[str, float]) -> Any:
     """What else a run shows of its cause."""
     from reckoner.measure.metrics import counted, latency_s
 
@@ -217,6 +238,8 @@ def signs_of(found: Measured, kind: Any) -> Any:
         tokens_per_event=sum(counted(r).n for r in whole) / events if events else 1.0,
         ttft_rises=late / early if early > 0.0 else 1.0,
         failed=sum(found.failed.values()) / max(len(found.records), 1),
+        prefix_hit=server.get("prefix_hit_tokens", 0.0) / max(server.get("prompt_tokens", 0.0), 1.0),
+        accepted=server.get("accepted_tokens", 0.0) / max(server.get("output_tokens", 0.0), 1.0),
     )
 
 

@@ -5,46 +5,22 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from reckoner.cli._ledger import ledger_option
-from reckoner.cli._measure import compared_with, predicted, show_error, show_measured
+from reckoner.cli._measure import compared_with, predicted, prompts_seen, show_error, show_measured
+from reckoner.cli._measure_load import Live, load_options, numbers, prompts, seed_of, shape_of
 from reckoner.cli.simulate import slo_options
 from reckoner.errors import InputError
 
 if TYPE_CHECKING:
-    from reckoner.measure.session import Measured, Shape
+    from reckoner.measure.session import Measured
     from reckoner.measure.wire.address import Address
-
-PROBE_S = 1.0
-
-
-def load_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add what says how requests come."""
-    options: list[Callable[[Any], Any]] = [
-        click.option("-n", "requests", type=click.IntRange(1), default=100, show_default=True, help="Requests."),
-        click.option("-c", "--concurrency", type=click.IntRange(1), help="Closed loop: so many in flight."),
-        click.option("--think", "think_s", type=float, default=0.0, help="Pause of a closed loop, in seconds."),
-        click.option("--rate", "rates", help="Open loop: requests per second; several, separated by commas, in turn."),
-        click.option("--burst", type=float, default=1.0, show_default=True, help="Spread of gaps: 0 even, 1 Poisson."),
-        click.option("--ramp", help="Open loop whose rate goes from A to B requests per second, such as 1:20."),
-        click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), help="Replay .csv, .jsonl, .parquet."),
-        click.option("--prompt", "prompt_tokens", type=click.IntRange(1), default=128, show_default=True),
-        click.option("--output", "output_tokens", type=click.IntRange(1), default=64, show_default=True),
-        click.option("--shared", "shared_tokens", type=click.IntRange(0), default=0, help="Tokens all prompts share."),
-        click.option("--warmup", type=click.IntRange(0), default=0, show_default=True, help="First requests to skip."),
-        click.option("--seed", type=click.IntRange(0), default=0, show_default=True),
-        click.option(
-            "--goal", type=float, default=0.02, show_default=True, help="Half width of a mean that is enough."
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    from reckoner.quantiles import Percentile
 
 
 def endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -142,14 +118,15 @@ def _measure(url: str, options: dict[str, Any]) -> int:
         headers=_headers(options["headers"]), ca_file=options["ca_file"],
     )  # fmt: skip
     served = options["served"] or _first_model(address)
+    options = {**options, "seed": seed_of(options)}
     if options["find_rate"]:
         return _find_rate(address, served, options)
-    rates = [None] if options["rates"] is None else _numbers("--rate", options["rates"])
+    rates = [None] if options["rates"] is None else numbers("--rate", options["rates"])
     if len(rates) > 1 and (options["save"] is not None or options["html"] is not None):
         raise InputError("--save and --html keep one run; give one --rate")
     documents = []
-    for rate in rates:
-        found, document = _one(address, served, rate, options)
+    for run, rate in enumerate(rates):
+        found, document = _one(address, served, rate, options, run)
         documents.append(document)
         if not options["as_json"]:
             show_measured(found, document)
@@ -160,22 +137,23 @@ def _measure(url: str, options: dict[str, Any]) -> int:
     return 1 if any(d["refused"] or not d["answered"] for d in documents) else 0
 
 
-def _one(address: Address, served: str, rate: float | None, options: dict[str, Any]) -> tuple[Measured, dict[str, Any]]:
+def _one(
+    address: Address, served: str, rate: float | None, options: dict[str, Any], run: int
+) -> tuple[Measured, dict[str, Any]]:
     """One run: predict, commit, measure, compare, keep."""
     from reckoner.measure.keep import Journal, write_records
     from reckoner.measure.scrape import counters, energy_j, over
     from reckoner.measure.session import load_of, measured
     from reckoner.measure.wire.load import Patience
 
-    shape, lengths = _shape(rate, options)
-    asked = [(int(prompt), int(output)) for prompt, output in lengths]
+    shape, asked = shape_of(rate, options)
     question = predicted(options, rate, asked)
-    prompts, counting = _prompts(address, served, asked, options)
+    texts, counting = prompts(address, served, asked, shape, options, run)
     subject = None if question is None or options["no_ledger"] else _commit(question, address, served, options)
-    load = load_of(address, served, prompts, [output for _, output in asked], shape)
+    load = load_of(address, served, texts, [output for _, output in asked], shape)
     journal = None if options["save"] is None else Journal(options["save"])
     before, joules = counters(address), energy_j()
-    live = _Live(len(asked), journal)
+    live = Live(len(asked), journal)
     found = measured(
         address, load, asked, warmup=options["warmup"], goal=options["goal"],
         patience=Patience(stall_s=options["stall_s"]), stamps=options["stamps"] or "",
@@ -186,12 +164,13 @@ def _one(address: Address, served: str, rate: float | None, options: dict[str, A
         "endpoint": address.shown,
         "model": served,
         "prompt_tokens_counted_by": counting,
-        "prompt_tokens": _lengths(found),
+        "prompt_tokens": prompts_seen(found.records),
+        "seed": options["seed"],
         "server": over(before, counters(address)),
         "energy_j": over(joules, energy_j()),
     }
     if question is not None:
-        document |= compared_with(question, found, subject, options)
+        document |= compared_with(question, found, subject, options, document["server"])
     if options["save"] is not None:
         for path in write_records(options["save"], found.records, document):
             click.echo(f"wrote {path}", err=True)
@@ -201,55 +180,6 @@ def _one(address: Address, served: str, rate: float | None, options: dict[str, A
 
         click.echo(f"wrote {write_atomic(options['html'], measured_page(found, document))}", err=True)
     return found, document
-
-
-def _lengths(found: Measured) -> dict[str, float | None]:
-    """Mean prompt length as asked for, and as the server counted it."""
-    seen = [r.prompt_tokens for r in found.records if r.prompt_tokens is not None]
-    asked = [r.asked_prompt_tokens for r in found.records]
-    return {"asked": sum(asked) / max(len(asked), 1), "counted": sum(seen) / len(seen) if seen else None}
-
-
-def _shape(rate: float | None, options: dict[str, Any]) -> tuple[Shape, list[tuple[int, int]]]:
-    """How requests come, and how long each is."""
-    from reckoner.measure.session import Shape
-    from reckoner.simulate.arrivals import gamma, ramp
-    from reckoner.simulate.lengths import fixed
-    from reckoner.simulate.traces import replay
-
-    given = [name for name in ("concurrency", "rates", "ramp", "trace") if options[name] is not None]
-    if len(given) > 1 and not options["find_rate"]:
-        raise InputError("--concurrency, --rate, --ramp and --trace each say how requests come; give one of them")
-    n, lengths = options["requests"], fixed(options["prompt_tokens"], options["output_tokens"])
-    if options["concurrency"] is not None or (rate is None and not given):
-        asked = [(options["prompt_tokens"], options["output_tokens"])] * n
-        return Shape(concurrency=options["concurrency"] or 1, think_s=options["think_s"]), asked
-    if options["trace"] is not None:
-        arrivals = replay(options["trace"])
-    elif options["ramp"] is not None:
-        ends = _numbers("--ramp", options["ramp"].replace(":", ","))
-        if len(ends) != 2:
-            raise InputError(f"--ramp is {options['ramp']!r}; give two rates, such as 1:20")
-        arrivals = ramp(ends[0], ends[1], lengths, n=n, seed=options["seed"])
-    else:
-        assert rate is not None  # nothing else is left
-        arrivals = gamma(rate, lengths, n=n, seed=options["seed"], cv=options["burst"])
-    times = arrivals.arrival_s - float(arrivals.arrival_s.min())
-    follows = None if arrivals.follows is None else arrivals.follows.tolist()
-    asked = list(zip(arrivals.prompt_tokens.tolist(), arrivals.output_tokens.tolist(), strict=True))
-    return Shape(arrival_s=times.tolist(), follows=follows), asked
-
-
-def _prompts(
-    address: Address, served: str, asked: list[tuple[int, int]], options: dict[str, Any]
-) -> tuple[list[str], str]:
-    from reckoner.measure.prompts import counting_of, prompts_of
-    from reckoner.measure.wire.load import Patience
-
-    counting = counting_of(address, served, seed=options["seed"], patience=Patience(stall_s=options["stall_s"]))
-    lengths = [prompt for prompt, _ in asked]
-    prompts = prompts_of(counting, lengths, seed=options["seed"] + 1, shared_tokens=options["shared_tokens"])
-    return prompts, counting.by
 
 
 def _commit(question: Any, address: Address, served: str, options: dict[str, Any]) -> str:
@@ -278,19 +208,17 @@ def _find_rate(address: Address, served: str, options: dict[str, Any]) -> int:
         raise InputError("--find-rate needs a limit: --ttft-p99, --tpot-p99 or --e2e-p99")
     if options["requests"] - options["warmup"] < 2 * 299:
         raise InputError(f"-n is {options['requests']}; a P99 of the steady half takes at least 598 requests")
-    first = _numbers("--rate", options["rates"] or "1")[0]
+    first = numbers("--rate", options["rates"] or "1")[0]
     runs: list[dict[str, Any]] = []
 
-    def passes(rate: float) -> bool:
+    def passes(rate: float) -> bool | None:
         quiet = {**options, "check_client": False, "save": None, "html": None, "no_ledger": True, "rates": str(rate)}
-        found, document = _one(address, served, rate, quiet)
+        found, document = _one(address, served, rate, quiet, len(runs))
         tails = {m: found.latencies[m].percentiles.get(0.99) for m in limits if m in found.latencies}
-        good = not found.failed and all(
-            tail is not None and tail.value <= limits[metric] for metric, tail in tails.items()
-        )
-        good = good and len(tails) == len(limits)
+        good = met(tails, limits) if not found.failed else False
         runs.append({"rate": rate, "met": good, "latency_s": document["latency_s"]})
-        click.echo(f"{rate:.4g} requests/s: {'met' if good else 'not met'}", err=True)
+        words = {True: "met", False: "not met", None: "not to be told, the limit lies inside the interval"}
+        click.echo(f"{rate:.4g} requests/s: {words[good]}", err=True)
         return good
 
     found = carried(passes, first, most=options["most_rate"] or math.inf)
@@ -300,60 +228,25 @@ def _find_rate(address: Address, served: str, options: dict[str, Any]) -> int:
     else:
         click.echo(f"{address.shown} carries {found.value:.4g} requests/s ({found.low:.4g} to {found.high:.4g})")
         click.echo(f"{len(found.tried)} runs of {options['requests']} requests")
+        if found.tried[-1][1] is None:
+            click.echo("the bracket stays as wide as that: with more requests (-n) the P99 is known better")
     return 0
 
 
-class _Live:
-    """What happens meanwhile: a line on stderr, and entries of the journal."""
+def met(tails: Mapping[str, Percentile | None], limits: Mapping[str, float]) -> bool | None:
+    """Whether every P99 is below its limit; None where a limit lies inside an interval, or a P99 is missing.
 
-    def __init__(self, total: int, journal: Any) -> None:
-        import sys
-        import time
-
-        self.total, self.journal, self.clock = total, journal, time.monotonic
-        self.shown = sys.stderr.isatty()
-        self.began = self.last = time.monotonic()
-        self.done = self.bad = 0
-        self.firsts: list[float] = []
-
-    def see(self, seen: Any, in_flight: int) -> None:
-        """Take note of a request that ended; cheap, for it runs inside the loop."""
-        self.done += 1
-        self.bad += bool(seen.state or seen.why)
-        if len(seen.user_ns) > 1:
-            self.firsts.append((seen.user_ns[1] - seen.sent_ns) * 1e-6)
-        if self.journal is not None:
-            self.journal.add({
-                "index": seen.index, "scheduled_ns": seen.scheduled_ns, "sent_ns": seen.sent_ns, "state": seen.state,
-                "why": seen.why, "reads": seen.reads, "kernel_ns": seen.kernel_ns, "user_ns": seen.user_ns,
-            })  # fmt: skip
-        now = self.clock()
-        if self.shown and now - self.last > 0.5:
-            self.last = now
-            rate = self.done / (now - self.began)
-            click.echo(
-                f"\r{self.done}/{self.total} answered, {in_flight} in flight, {rate:.3g}/s, {self.bad} failed  "
-                f"TTFT {_bars(self.firsts[-200:])} ms\x1b[K", nl=False, err=True,
-            )  # fmt: skip
-
-    def close(self) -> None:
-        """End the line."""
-        if self.journal is not None:
-            self.journal.close()
-        if self.shown:
-            click.echo("\r\x1b[K", nl=False, err=True)
-
-
-def _bars(values: list[float]) -> str:
-    """Histogram of values in one line, between its ends."""
-    if not values:
-        return ""
-    low, high = min(values), max(values)
-    counts = [0] * 12
-    for value in values:
-        counts[min(int((value - low) / max(high - low, 1e-9) * 12), 11)] += 1
-    most = max(counts)
-    return f"{low:.3g} " + "".join(" ▁▂▃▄▅▆▇█"[-(-8 * c // most)] for c in counts) + f" {high:.3g}"
+    An interval without an upper end (too few requests that are independent) leaves it to the value.
+    """
+    verdicts: list[bool | None] = []
+    for metric, limit in limits.items():
+        tail = tails.get(metric)
+        if tail is None:
+            verdicts.append(None)
+            continue
+        high = tail.high if math.isfinite(tail.high) else tail.value
+        verdicts.append(True if high <= limit else False if tail.low > limit else None)
+    return False if False in verdicts else None if None in verdicts else True
 
 
 def _headers(texts: tuple[str, ...]) -> dict[str, str]:
@@ -363,15 +256,6 @@ def _headers(texts: tuple[str, ...]) -> dict[str, str]:
         if not colon or not name.strip():
             raise InputError("--header is no header; give one such as 'X-Tenant: a'")  # its value may be a secret
         found[name.strip()] = value.strip()
-    return found
-
-
-def _numbers(flag: str, text: str) -> list[float]:
-    from reckoner.cli._design import numbers
-
-    found = numbers(flag, text)
-    if any(not 0.0 < value < 1e6 for value in found):
-        raise InputError(f"{flag} is {text!r}; rates are above 0 and below a million per second")
     return found
 
 

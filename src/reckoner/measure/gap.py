@@ -57,6 +57,10 @@ class Signs:
         Mean TTFT of the last quarter over that of the second: a growing queue.
     failed : float
         Share of requests that failed.
+    prefix_hit : float
+        Share of prompt tokens that the server says it found in its prefix cache; 0 where it says nothing.
+    accepted : float
+        Drafted tokens that the server says it accepted, by output token; 0 where it says nothing.
     """
 
     client_bound: str
@@ -64,6 +68,8 @@ class Signs:
     tokens_per_event: float
     ttft_rises: float
     failed: float
+    prefix_hit: float = 0.0
+    accepted: float = 0.0
 
 
 def cause(compared: dict[str, Compared], signs: Signs) -> str:
@@ -82,6 +88,10 @@ def cause(compared: dict[str, Compared], signs: Signs) -> str:
         return f"client bound: {signs.client_bound}"
     if signs.failed > 0.05:
         return f"failures: {100 * signs.failed:.0f} % of requests were not answered, so the others had the server alone"
+    if ttft is not None and ttft.ratio < 1.0 / FAR and signs.prefix_hit > 0.1:
+        return f"prefix cache: the server says that it held {100 * signs.prefix_hit:.0f} % of the prompts' tokens"
+    if tpot is not None and tpot.ratio < 1.0 / FAR and signs.accepted > 0.1:
+        return f"speculation: the server says that {100 * signs.accepted:.0f} % of output tokens were drafted"
     if ttft is not None and ttft.ratio < 1.0 / FAR and ttft.measured < ttft.predicted_low:
         return f"prefix cache: first tokens come {1.0 / ttft.ratio:.3g} times sooner than the prompt can be read"
     if tpot is not None and tpot.ratio < 1.0 / FAR and signs.tokens_per_event > 1.2:

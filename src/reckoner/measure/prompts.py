@@ -76,7 +76,14 @@ def counting_of(address: Address, model: str, *, seed: int = 0, patience: Patien
     return Counting(fixed=short - per_word * _PROBES[0], per_word=per_word, by="usage")
 
 
-def prompts_of(counting: Counting, tokens: Sequence[int], *, seed: int, shared_tokens: int = 0) -> list[str]:
+def prompts_of(
+    counting: Counting,
+    tokens: Sequence[int],
+    *,
+    seed: int | Sequence[int],
+    shared_tokens: int = 0,
+    follows: Sequence[int] | None = None,
+) -> list[str]:
     """Prompts of given lengths.
 
     Parameters
@@ -85,10 +92,13 @@ def prompts_of(counting: Counting, tokens: Sequence[int], *, seed: int, shared_t
         How the server counts.
     tokens : sequence of int
         Lengths, template included. [token]
-    seed : int
-        Of the words; they differ from prompt to prompt, so that no prefix is found in a cache.
+    seed : int or sequence of int
+        Of the words; they differ from prompt to prompt, so that no prefix is found in a cache. Two runs need two seeds:
+        a server's cache outlives a run.
     shared_tokens : int
         Tokens at the beginning that all prompts share.
+    follows : sequence of int, optional
+        Row of the turn before, -1 for none: a turn's prompt begins with all of that one's, where it is longer.
 
     Raises
     ------
@@ -97,13 +107,16 @@ def prompts_of(counting: Counting, tokens: Sequence[int], *, seed: int, shared_t
     """
     rng = np.random.default_rng(seed)
     shared = text(rng, max(round(shared_tokens / counting.per_word), 0)) if shared_tokens else ""
-    found = []
-    for length in tokens:
+    found: list[str] = []
+    for row, length in enumerate(tokens):
         words = counting.words_for(int(length))
-        own = words - len(shared.split())
+        before = found[follows[row]] if follows is not None and follows[row] >= 0 else shared
+        if before is not shared and len(before.split()) >= words:
+            before = shared  # a turn that forgets what was said
+        own = words - len(before.split())
         if own < 1:
             raise InputError(f"shared_tokens is {shared_tokens}; it must be less than the prompt's {length}")
-        found.append(f"{shared} {text(rng, own)}".strip())
+        found.append(f"{before} {text(rng, own)}".strip())
     return found
 
 

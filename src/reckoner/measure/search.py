@@ -19,13 +19,13 @@ class Carried:
     ----------
     low, high : float
         Largest rate that was carried, and smallest that was not; ``high`` is infinite where every rate was. [1/s]
-    tried : tuple of (float, bool)
-        Every rate, in the order in which it was measured.
+    tried : tuple of (float, bool or None)
+        Every rate, in the order in which it was measured; None where it could not be told.
     """
 
     low: float
     high: float
-    tried: tuple[tuple[float, bool], ...]
+    tried: tuple[tuple[float, bool | None], ...]
 
     @property
     def value(self) -> float:
@@ -33,13 +33,16 @@ class Carried:
         return self.low if math.isinf(self.high) else math.sqrt(self.low * self.high)
 
 
-def carried(passes: Callable[[float], bool], first: float, *, close: float = 1.05, most: float = math.inf) -> Carried:
+def carried(
+    passes: Callable[[float], bool | None], first: float, *, close: float = 1.05, most: float = math.inf
+) -> Carried:
     """Search the largest rate that passes.
 
     Parameters
     ----------
     passes : callable
-        Measures a rate and says whether every promise was kept. [1/s] -> bool
+        Measures a rate and says whether every promise was kept; None where the run cannot tell, because the limit lies
+        inside its interval. Between two rates that were told apart the search ends there: the answer is the bracket.
     first : float
         Rate to begin with. [1/s]
     close : float
@@ -60,32 +63,32 @@ def carried(passes: Callable[[float], bool], first: float, *, close: float = 1.0
     """
     if not 0.0 < first < math.inf or not 1.0 < close < math.inf:
         raise InputError(f"first is {first!r} and close {close!r}; above 0, and above 1")
-    tried: list[tuple[float, bool]] = []
-
-    def look(rate: float) -> bool:
-        good = passes(rate)
-        tried.append((rate, good))
-        return good
-
+    tried: list[tuple[float, bool | None]] = []
     low, high = 0.0, math.inf
     rate = min(first, most)
     while len(tried) < MOST_RUNS:
-        if look(rate):
+        good = passes(rate)
+        tried.append((rate, good))
+        if good:
             low = rate
             if rate >= most:
                 break
-        else:
+        elif good is False:
             high = rate
+        elif low and math.isfinite(high):
+            break
         if low and math.isfinite(high):
             if high / low <= close:
                 break
             rate = math.sqrt(low * high)
         elif low:
-            rate = min(2.0 * low, most)
+            if rate >= most:
+                break
+            rate = min(2.0 * rate, most)
         else:
-            rate = high / 2.0
+            rate /= 2.0
             if rate < first / 1024.0:
                 raise InputError(
-                    f"not even {high:.3g} requests/s keep the promises; loosen them, or look at one request"
+                    f"not even {2.0 * rate:.3g} requests/s keep the promises; loosen them, or look at one request"
                 )
     return Carried(low=low, high=high, tried=tuple(tried))
