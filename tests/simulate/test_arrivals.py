@@ -22,6 +22,7 @@ from reckoner.simulate import (
     replay,
     sessions,
 )
+from reckoner.simulate.schedulers import Continuous, Static
 
 LENGTHS = fixed(100, 10)
 
@@ -202,3 +203,38 @@ def test_requests_without_tokens_can_be_skipped(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("arrival_s,input_tokens,output_tokens\n1,5,0\n2,5,3\n3,4,1\n")
     assert len(replay(path, skip_empty=True)) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("latin.csv", b"arrival_s,prompt_tokens,output_tokens\n0,1\xff0,5\n", "byte 41 is no UTF-8"),
+        ("latin.jsonl", b"\xff\n", "byte 0 is no UTF-8"),
+        ("lists.jsonl", b'{"arrival_s": 0, "prompt_tokens": 1, "output_tokens": [1]}\n', "output_tokens holds lists"),
+        ("when.jsonl", b'{"arrival_s": [0], "prompt_tokens": 1, "output_tokens": 1}\n', "arrival_s holds lists"),
+    ],
+)
+def test_a_trace_of_other_bytes_or_of_lists_is_refused_by_name(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        replay(tmp_path / name)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_column(tmp_path):
+    (tmp_path / "bom.csv").write_text("\ufeffarrival_s,prompt_tokens,output_tokens\r\n0,10,5\r\n", encoding="utf-8")
+    assert len(replay(tmp_path / "bom.csv")) == 1
+
+
+def test_a_spread_too_small_to_square_is_a_metronome():
+    times = gamma(1.0, LENGTHS, n=5, seed=1, cv=1e-300).arrival_s
+    assert np.array_equal(times, np.arange(1.0, 6.0))
+
+
+def test_counts_beyond_any_memory_are_refused():
+    for call, said in (
+        (lambda: poisson(1.0, LENGTHS, n=10**21, seed=1), "n is 1000"),
+        (lambda: Continuous(token_budget=10**21), "token_budget is 1000"),
+        (lambda: Static(batch=10**21), "batch is 1000"),
+    ):
+        with pytest.raises(InputError, match=said):
+            call()

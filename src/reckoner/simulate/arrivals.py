@@ -191,6 +191,12 @@ def gamma(requests_per_s: float, lengths: Lengths, *, n: int, seed: int, cv: flo
     return Arrivals(arrival_s=times, prompt_tokens=prompt, output_tokens=output, name=gaps.name)
 
 
+MOST_REQUESTS = 10**12
+"""Most requests of one call (assumption: a month of computing)."""
+
+_EVEN_CV = 1e-9  # a smaller spread is lost in rounding, and its square in underflow
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gaps:
     """Gaps between arrivals, of mean 1.
@@ -208,7 +214,7 @@ class Gaps:
 
     def draw(self, rng: np.random.Generator, n: int) -> Times:
         """Draw so many."""
-        if self.cv == 0.0:
+        if self.cv < _EVEN_CV:
             return np.ones(n)
         if self.cv == 1.0:
             return rng.exponential(1.0, n)
@@ -350,5 +356,5 @@ def _check(requests_per_s: float, n: int) -> None:
         raise InputError(
             f"requests_per_s is {requests_per_s!r}; it must be above 0 and finite, {1 / MOST_PER_S:g} to {MOST_PER_S:g}"
         )
-    if n < 1:
-        raise InputError(f"n is {n}; simulate at least one request")
+    if not 1 <= n <= MOST_REQUESTS:
+        raise InputError(f"n is {n}; simulate at least one request and at most {MOST_REQUESTS:,}")

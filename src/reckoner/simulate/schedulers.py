@@ -8,6 +8,9 @@ from typing import TypeAlias
 from reckoner.errors import InputError, UnknownNameError
 from reckoner.physics.kvcache import BLOCK_TOKENS
 
+MOST = 10_000_000
+"""Largest limit of a scheduler; a table of the cost of a step has an entry for each (assumption)."""
+
 ROUTINGS = ("round-robin", "least-loaded", "prefix-aware")
 
 
@@ -53,8 +56,8 @@ class Continuous:
         """Hold the invariants of a scheduler."""
         for name in ("max_seqs", "token_budget", "block_tokens"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} is {value!r}; it must be a whole number, at least 1")
+            if not isinstance(value, int) or not 1 <= value <= MOST:
+                raise InputError(f"{name} is {value!r}; it must be a whole number from 1 to {MOST:,}")
         if self.token_budget < self.max_seqs:
             raise InputError(
                 f"token_budget is {self.token_budget}, below max_seqs {self.max_seqs}; each decode needs a token"
@@ -90,8 +93,8 @@ class Static:
 
     def __post_init__(self) -> None:
         """Hold the invariants of a scheduler."""
-        if not isinstance(self.batch, int) or self.batch < 1:
-            raise InputError(f"batch is {self.batch!r}; it must be a whole number, at least 1")
+        if not isinstance(self.batch, int) or not 1 <= self.batch <= MOST:
+            raise InputError(f"batch is {self.batch!r}; it must be a whole number from 1 to {MOST:,}")
         if self.max_wait_s is not None and not 0.0 <= self.max_wait_s < float("inf"):
             raise InputError(f"max_wait_s is {self.max_wait_s!r}; it must be at least 0, or absent")
 

@@ -18,7 +18,7 @@ from reckoner.predict.work import kv_copies
 from reckoner.simulate.cost import StepCost, limit_cost, step_cost
 from reckoner.simulate.power import active_w
 from reckoner.simulate.prior import is_served, served
-from reckoner.simulate.schedulers import Continuous, Scheduler, as_served_on
+from reckoner.simulate.schedulers import MOST, Continuous, Scheduler, as_served_on
 from reckoner.units import show
 
 MEMORY_SHARE = 0.9
@@ -36,6 +36,9 @@ LOGIT_BYTES = 8.0
 logits in 32 bits and the probabilities made of them. Assumption."""
 
 STATIC_TOKENS = 8192  # entries of the table of passes where no budget bounds a pass; beyond it costs grow in a line
+
+MOST_KV_TOKENS = 10**15
+"""Largest cache that is counted, in tokens; far beyond any memory (assumption)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,6 +89,11 @@ class Server:
         if self.replicas < 1 or self.devices < 1 or self.lanes < 1:
             raise InputError(
                 f"replicas is {self.replicas}, devices {self.devices} and lanes {self.lanes}; each is at least 1"
+            )
+        if max(self.replicas, self.lanes) > MOST or (self.kv_tokens or 0) > MOST_KV_TOKENS:
+            raise InputError(
+                f"replicas is {self.replicas}, lanes {self.lanes} and kv_tokens {self.kv_tokens}; at most {MOST:,} of "
+                f"the former and {MOST_KV_TOKENS:,} tokens"
             )
         if not 1.0 <= self.tokens_per_step < float("inf"):
             raise InputError(f"tokens_per_step is {self.tokens_per_step!r}; a step yields at least one token")

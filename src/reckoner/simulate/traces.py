@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from datetime import datetime
@@ -113,8 +114,10 @@ def read_table(file: Path) -> dict[str, Sequence[Any]]:
             raise InputError(f"{file.name} is no Parquet file: {error}") from error
         return {name: read.column(name).to_pylist() for name in read.column_names}
     if file.suffix == ".csv":
-        with file.open(newline="", encoding="utf-8") as lines:
-            rows = list(csv.reader(lines))
+        try:
+            rows = list(csv.reader(io.StringIO(_text(file))))
+        except csv.Error as error:
+            raise InputError(f"{file.name} is no CSV file: {error}") from error
         if not rows:
             return {}
         short = next((i for i, row in enumerate(rows) if len(row) != len(rows[0])), None)
@@ -126,9 +129,16 @@ def read_table(file: Path) -> dict[str, Sequence[Any]]:
     raise InputError(f"{file.name} is a {file.suffix or 'nameless'} file; traces are .csv, .jsonl or .parquet")
 
 
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file.name}: byte {error.start} is no UTF-8; save the trace as UTF-8") from error
+
+
 def _json_lines(file: Path) -> dict[str, Sequence[Any]]:
     table: dict[str, list[Any]] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(_text(file).splitlines(), start=1):
         if not line.strip():
             continue
         try:
@@ -150,6 +160,8 @@ def _tokens(file: Path, table: dict[str, Sequence[Any]], name: str) -> NDArray[n
         values = np.asarray(table[name], dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"{file.name}: {name} holds something that is no number: {error}") from error
+    if values.ndim != 1:
+        raise InputError(f"{file.name}: {name} holds lists; give one number a row")
     bad = ~np.isfinite(values) | (values < 0.0)
     if np.any(bad):
         row = int(np.argmax(bad))
@@ -163,6 +175,8 @@ def _seconds(file: Path, table: dict[str, Sequence[Any]], name: str) -> NDArray[
         values = np.asarray(raw, dtype=np.float64)
     except (TypeError, ValueError):
         values = np.array([_moment(file, row, str(text)) for row, text in enumerate(raw, start=1)])
+    if values.ndim != 1:
+        raise InputError(f"{file.name}: {name} holds lists; give one time a row")
     if not np.all(np.isfinite(values)):
         row = int(np.argmin(np.isfinite(values)))
         raise InputError(f"{file.name}, row {row + 1}: {name} is {raw[row]!r}; give seconds or a date and time")
