@@ -11,7 +11,7 @@ from reckoner.audit.report_card import LABS, ReportCard, designs
 from reckoner.audit.run import Audit
 from reckoner.ledger import Ledger
 from reckoner.ledger.ledger import Kept
-from reckoner.report.audit import TITLES, figure_words, headline
+from reckoner.report.audit import TITLES, figure_words
 from reckoner.report.forecast_text import SCORE_COLUMNS, score_rows
 from reckoner.report.radar import practice_radar, practice_table
 from reckoner.report.tables import Table, inline
@@ -218,9 +218,5 @@ def before_lock(act: int) -> str:
     )
 
 
-def ended(audit: Audit) -> str:
-    """How the design stands, for the reflection."""
-    return block((f"{headline(audit)}.",), title="Reflection")
-
-
+REFLECT: Final = '<div class="rk"><h2>Reflection</h2><p>A sentence each, before you save.</p></div>'
 REVEAL_2: Final = '<div class="rk"><h2>What you predicted, and what the brief does</h2></div>'

@@ -166,13 +166,9 @@ def knobs(base, controls, mo, second, widgets):
     mo.stop(second is None)
     groups = controls(base())
     form = widgets.form(groups)
-    return form, groups
-
-
-@app.cell(hide_code=True)
-def show_knobs(form, groups, widgets):
+    # Shown by the cell that makes them: another one would draw them all anew at every move of one of them.
     widgets.layout(form, groups)
-    return
+    return (form,)
 
 
 @app.cell(hide_code=True)
@@ -273,16 +269,12 @@ def reveal_2(acts, mo, shown):
 
 
 @app.cell(hide_code=True)
-def reflect(lesson, mo, second, widgets):
+def reflect(acts, lesson, mo, second, turn, widgets):
+    turn()
     mo.stop(second is None)
     reflection = widgets.reflection(lesson.REFLECTIONS)
+    mo.vstack([mo.Html(acts.REFLECT), *reflection.elements.values()])
     return (reflection,)
-
-
-@app.cell(hide_code=True)
-def show_reflection(acts, found, mo, reflection):
-    mo.vstack([mo.Html(acts.ended(found)), *reflection.elements.values()])
-    return
 
 
 @app.cell(hide_code=True)
