@@ -258,7 +258,7 @@ class _Drawing:
             f'<rect class="tone-2" x="{self.left:.1f}" y="{top:.1f}" width="{self.right - self.left:.1f}" '
             f'height="{max(base - top, 0):.1f}" fill="var(--c)" fill-opacity="0.14"/>'
             f"{line(self.left, top, self.right, top, stroke='var(--fig-ink)', width=1.4, dash='6 4')}"
-            f"{words(self.right - 6, top + 16, text, anchor='end')}"
+            f"{words(self.right - 6, top - 6, text, anchor='end', css='halo')}"
         )
 
     def _mark_line(self, mark: Annotation) -> str:

@@ -80,6 +80,9 @@ body, #App, .marimo-cell, .output-area {{ background: var(--paper) !important; c
   margin: .7rem 0; padding: 0; list-style: none; }}
 .rk .card {{ border: 1px solid var(--line); border-radius: .5rem; padding: .7rem .85rem; margin: 0; }}
 .rk .card h3, .rk .card h4 {{ margin: 0 0 .3rem; }}
+.rk .card strong {{ white-space: nowrap; }}
+.rk .card.whole {{ grid-column: 1 / -1; columns: 17rem; }}
+.rk .card.whole h3 {{ column-span: all; }}
 .rk .card p {{ margin: .15rem 0; }}
 .rk.pair {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 0 1.5rem; }}
 .rk .big {{ font-size: 1.5rem; font-weight: 700; line-height: 1.2; }}

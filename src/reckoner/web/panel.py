@@ -82,7 +82,8 @@ def _card(audit: Audit, name: str) -> str:
     ]
     title = TIERS.get(name, "Whole system")
     quiet = f'<p class="quiet">{html.escape(where)}</p>' if where else ""
-    return f'<li class="card"><h3>{html.escape(title)}</h3>{quiet}{"".join(lines)}</li>'
+    wide = "" if name else " whole"
+    return f'<li class="card{wide}"><h3>{html.escape(title)}</h3>{quiet}{"".join(lines)}</li>'
 
 
 def _line(v: Verdict) -> str:
