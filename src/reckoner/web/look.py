@@ -80,6 +80,7 @@ body, #App, .marimo-cell, .output-area {{ background: var(--paper) !important; c
   margin: .7rem 0; padding: 0; list-style: none; }}
 .rk .card {{ border: 1px solid var(--line); border-radius: .5rem; padding: .7rem .85rem; margin: 0; }}
 .rk .card h3, .rk .card h4 {{ margin: 0 0 .3rem; }}
+.rk .card {{ max-width: none; }}
 .rk .card strong {{ white-space: nowrap; }}
 .rk .card.whole {{ grid-column: 1 / -1; columns: 17rem; }}
 .rk .card.whole h3 {{ column-span: all; }}
