@@ -60,6 +60,12 @@ def test_too_little_capacity_takes_one_move():
     assert found.best.moves[0].field in ("replicas", "device", "batch", "weights")
 
 
+def test_another_scheduler_is_one_move():
+    promise = Slo(requests_per_s=40.0, e2e_p99_s=1.5)
+    found = advise(small(promise, batch=32, replicas=2, scheduler="static"), models=())
+    assert [str(move) for move in found.best.moves] == ["cloud: scheduler static -> continuous"]
+
+
 def test_an_impossible_promise_names_the_nearest_miss():
     found = advise(small(Slo(requests_per_s=1.0, e2e_p99_s=1e-5)), models=("smollm2-135m",))
     assert found.best is None

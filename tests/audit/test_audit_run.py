@@ -157,3 +157,22 @@ def test_a_verdict_is_sure_when_its_whole_interval_is():
     assert verdict(0.4, 0.9).sure is True
     assert verdict(0.4, 1.1).sure is False
     assert verdict(None, None).sure is None
+
+
+def test_weights_that_leave_no_room_for_a_request_make_its_latency_unknown_and_say_why():
+    tight = one(model="llama-2-7b", device="jetson-orin-nx-16gb", weights="fp16", batch=1, output_tokens=200)
+    found = audit(tight)
+    assert found.verdict("memory_bytes", "cloud").holds is True
+    for name in ("e2e_p99_s", "requests_per_s"):
+        assert found.verdict(name, "cloud").holds is None
+        assert "no room for the cache of a request" in found.verdict(name, "cloud").fix
+
+
+@pytest.mark.parametrize(
+    ("per_day", "said"), [(5e-324, ""), (0.001, ""), (0.5, "retrain every"), (2.0, "no whole day")]
+)
+def test_a_cadence_is_advised_only_where_one_is_needed_and_can_be_kept(per_day, said):
+    drift = replace(one().drift, psi_per_day=per_day, retrain_days=3.0, max_psi=1.0)
+    verdict = audit(replace(one(), drift=drift)).verdict("psi")
+    assert verdict.holds is (said == "")
+    assert said in verdict.fix

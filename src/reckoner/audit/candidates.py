@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,41 +94,55 @@ def screen(
     models : sequence of str
         Tried besides its own.
     keep : int
-        Candidates kept for each number of moves: so many that take least from the users, and so many of the cheapest.
+        Candidates kept for each number of moves and scheduler: so many that take least from the users, and so many of
+        the cheapest.
     slack : float
         Latency over its limit up to which a design is kept.
     """
-    looked_at, kept, nearest = 0, dict[tuple[int, bool], list[Candidate]](), None
+    looked_at, nearest = 0, None
+    ranked: dict[tuple[int, bool, bool], list[_Place]] = {}
+    parts: list[dict[str, NDArray[Any]]] = []
     for part in _parts(tier, models):
         columns = _columns(tier, part, demand_per_s * (1.0 + headroom), slo)
-        excess, moves, loss, usd = (columns[name] for name in ("excess", "moves", "loss", "usd"))
+        parts.append(columns)
+        excess, moves = columns["excess"], columns["moves"]
         looked_at += excess.size
-        doubtful = excess > 1.0
-        for cheap, order in (
-            (False, np.lexsort((usd, loss, doubtful, moves))),
-            (True, np.lexsort((loss, usd, doubtful, moves))),
-        ):
-            good = order[excess[order] <= slack]
-            for count in np.unique(moves[good]):
-                rows = good[moves[good] == count][:keep]
-                kept.setdefault((int(count), cheap), []).extend(_candidate(tier, columns, int(row)) for row in rows)
         if excess.size:
-            best = _candidate(tier, columns, int(np.argmin(excess)))
+            best = _candidate(tier, columns, int(np.argmin(excess)), tier.scheduler)
             if nearest is None or best.excess < nearest.excess:
                 nearest = best
-    chosen: dict[str, Candidate] = {}
-    for (_, cheap), found in sorted(kept.items()):
-        found.sort(key=_cheap if cheap else _gentle)
-        chosen |= {str(candidate.tier): candidate for candidate in found[:keep]}
+        for cheap in (False, True):
+            first, second = (columns[name] for name in (("usd", "loss") if cheap else ("loss", "usd")))
+            order = np.lexsort((second, first, excess > 1.0, moves))
+            good = order[excess[order] <= slack]
+            for count in np.unique(moves[good]):
+                for row in good[moves[good] == count][:keep].tolist():
+                    place = (bool(excess[row] > 1.0), float(first[row]), float(second[row]), len(parts) - 1, row)
+                    for switched in (False, True) if _switches(tier, columns, row) else (False,):
+                        ranked.setdefault((int(count) + switched, cheap, switched), []).append(place)
+    chosen: dict[ServedTier, Candidate] = {}
+    for (_, _, switched), places in sorted(ranked.items()):
+        for *_, part_number, row in sorted(places)[:keep]:
+            scheduler = "continuous" if switched else tier.scheduler
+            candidate = _candidate(tier, parts[part_number], row, scheduler)
+            chosen[candidate.tier] = candidate
     return Screened(looked_at=looked_at, kept=tuple(sorted(chosen.values(), key=_gentle)), nearest=nearest)
+
+
+_Place: TypeAlias = tuple[bool, float, float, int, int]
+"""Of a design in a ranking: whether it is doubtful, the two figures that it is ranked by, its part and row."""
+
+
+def _switches(tier: ServedTier, columns: dict[str, NDArray[Any]], row: int) -> bool:
+    """Whether continuous batching is a scheduler of its own to try; the screen's times are the same under any.
+
+    They are those of a replica alone or full. Speculation takes continuous batching anyway.
+    """
+    return tier.scheduler != "continuous" and not columns["draft_tokens"][row]
 
 
 def _gentle(c: Candidate) -> tuple[object, ...]:
     return (c.moves, c.excess > 1.0, c.loss, c.usd_per_hour, str(c.tier))
-
-
-def _cheap(c: Candidate) -> tuple[object, ...]:
-    return (c.moves, c.excess > 1.0, c.usd_per_hour, c.loss, str(c.tier))
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +252,8 @@ def _columns(tier: ServedTier, part: _Part, demand_per_s: float, slo: Slo) -> di
         values = tp if name == "tp" else _column(grid, name, len(batches))
         columns[name] = values.reshape(-1)
         moves += values != current
+    if tier.scheduler != "continuous":
+        moves += columns["draft_tokens"].reshape(shape) != 0.0  # speculation takes continuous batching
     bits = {w: find.precision(w).bits for w in {*part.weights, tier.weights}}
     fewer = {w: max(math.log(bits[tier.weights] / bits[w]), 0.0) for w in part.weights}
     loss = np.array([fewer[w] for w in columns["weights"].tolist()])
@@ -260,7 +276,7 @@ def _column(grid: Sweep, name: str, batches: int) -> NDArray[Any]:
     return grid.column(name).reshape(batches, -1)
 
 
-def _candidate(tier: ServedTier, columns: dict[str, NDArray[Any]], row: int) -> Candidate:
+def _candidate(tier: ServedTier, columns: dict[str, NDArray[Any]], row: int, scheduler: str) -> Candidate:
     model, device = str(columns["model"][row]), str(columns["device"][row])
     current = design_of(replace_batch(tier))
     drafts = int(columns["draft_tokens"][row])
@@ -273,14 +289,12 @@ def _candidate(tier: ServedTier, columns: dict[str, NDArray[Any]], row: int) -> 
         tp=int(columns["tp"][row]),
         batch=int(columns["batch"][row]),
         output_tokens=int(columns["output_tokens"][row]),
-        scheduler="continuous" if drafts else tier.scheduler,
+        scheduler="continuous" if drafts else scheduler,
         draft_tokens=drafts,
         replicas=int(columns["replicas"][row]),
     )
-    return Candidate(
-        new, moves_between(tier, new), float(columns["loss"][row]), float(columns["usd"][row]),
-        float(columns["excess"][row]),
-    )  # fmt: skip
+    loss, usd, excess = (float(columns[name][row]) for name in ("loss", "usd", "excess"))
+    return Candidate(new, moves_between(tier, new), loss, usd, excess)
 
 
 def moves_between(old: ServedTier, new: ServedTier) -> int:

@@ -106,7 +106,7 @@ def _machine(name: str, tier: ServedTier, served: Served, demand_per_s: float) -
     edge = float(ridge(plan.peak_flop_per_s, plan.bandwidth_bytes_per_s))
     reached = float(attainable(at, plan.peak_flop_per_s, plan.bandwidth_bytes_per_s)) / plan.peak_flop_per_s
     iron = Invariant(
-        name="iron law", tier=name, law="T = bytes / bandwidth + FLOP / peak + overhead",
+        name="iron law", tier=name, law="T = max(bytes / bandwidth, FLOP / peak) + overhead",
         figures={
             "bytes_s": _plain(bytes_s, "s"), "flop_s": _plain(compute_s, "s"),
             "overhead_s": _plain(max(step_s - max(bytes_s, compute_s), 0.0), "s"), "step_s": _plain(step_s, "s"),

@@ -20,7 +20,7 @@ from reckoner.quantiles import Percentile
 from reckoner.simulate.arrivals import Arrivals, poisson
 from reckoner.simulate.drafts import speculative
 from reckoner.simulate.lengths import fixed
-from reckoner.simulate.run import simulate
+from reckoner.simulate.run import fits, simulate
 from reckoner.simulate.server import Server, server_of
 from reckoner.simulate.simulation import Simulation
 from reckoner.simulate.sizing import full_rate
@@ -110,14 +110,14 @@ def judge(name: str, tier: ServedTier, served: Served, demand_per_s: float, head
     figures, device = served.figures, device_of(tier.device)
     memory = figures["memory_bytes"]
     assert memory.value is not None  # memory is always counted
-    fits = bool(served.prediction.fits)
+    held = bool(served.prediction.fits)
     over = memory.value / device.memory_bytes
     verdicts = [
         Verdict(
-            name="memory_bytes", tier=name, holds=fits, limit=device.memory_bytes, value=memory.value,
+            name="memory_bytes", tier=name, holds=held, limit=device.memory_bytes, value=memory.value,
             low=memory.low, high=memory.high, unit="B",
             binding="weights" if served.prediction.memory.weights >= 0.5 * memory.value else "KV cache",
-            fix="" if fits else f"needs {over:.2g} times the memory: fewer bits, a smaller model or batch, or more tp",
+            fix="" if held else f"needs {over:.2g} times the memory: fewer bits, a smaller model or batch, or more tp",
         )
     ]  # fmt: skip
     for _, promise in _asked(tier):
@@ -142,7 +142,7 @@ def judge(name: str, tier: ServedTier, served: Served, demand_per_s: float, head
         Verdict(
             name="requests_per_s", tier=name, holds=holds, limit=wanted, value=capacity.value, low=capacity.low,
             high=capacity.high, unit="1/s", at_least=True, binding=_binding(served),
-            fix=short or ("it must fit into memory first" if holds is None else ""),
+            fix=short or (_no_room(served) if holds is None else ""),
         )
     )  # fmt: skip
     return verdicts
@@ -183,11 +183,13 @@ def _server(tier: ServedTier) -> Server | None:
 
 @lru_cache(maxsize=8192)
 def _served_by(tier: ServedTier) -> Server | None:
-    """Server of one replica; None where it leaves no room for a cache."""
+    """Server of one replica; None where the weights leave no room for the cache of even one request."""
     plain = design_of(replace(tier, draft_tokens=0))
     try:
         server = server_of(plain, scheduler=scheduler_of(tier), workload=tier.workload)
     except DoesNotFitError:
+        return None
+    if not fits(server, _unit(tier.prompt_tokens, tier.output_tokens)).any():
         return None
     if tier.draft_tokens:
         draft_s = float(plain.serving.draft_share) * float(server.cost.decode_s[1])
@@ -262,11 +264,17 @@ def _binding(served: Served) -> str:
     return str(served.prediction.bound)
 
 
+def _no_room(served: Served) -> str:
+    if bool(served.prediction.fits):
+        return "the weights leave no room for the cache of a request: fewer bits, a smaller model, or more tp"
+    return "it must fit into memory first"
+
+
 def _latency_fix(holds: bool | None, value: float | None, limit: float, served: Served) -> str:
     if holds:
         return ""
     if holds is None or value is None:
-        return "it must fit into memory first"
+        return _no_room(served)
     if math.isinf(value):
         return "the queue grows without end: more replicas, or shorter answers"
     relief = {

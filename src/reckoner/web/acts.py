@@ -31,7 +31,7 @@ ACT_2_INTRO: Final = (
     "where it hurts most."
 )
 EQUATIONS: Final = (
-    ("Iron law", "T = bytes / bandwidth + operations / rate + overhead", "Time goes where the bytes go."),
+    ("Iron law", "T = max(bytes / bandwidth, operations / rate) + overhead", "Time goes where the bytes go."),
     (
         "Memory wall",
         "memory = weights + 2 L H_kv d_head S B bytes; decode reads it all for each token",
