@@ -20,7 +20,7 @@ from reckoner.measure.fake_server import fake_server
 from reckoner.measure.keep import read_journal, read_records
 
 TINY = DecoderConfig(
-    vocab_size=512, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+    vocab_size=1024, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
     num_key_value_heads=2, head_dim=16, max_position_embeddings=2048, tie_word_embeddings=False,
 )  # fmt: skip
 
@@ -116,7 +116,7 @@ def test_bad_options_say_what_to_do(arguments, said):
 
 
 def test_the_real_engine_is_started_driven_and_asked_for_its_counters(tmp_path):
-    gguf = random_gguf(tmp_path, TINY)
+    gguf = random_gguf(tmp_path, TINY, english=True)
     found = run(
         "--gguf", str(gguf), "-c", "2", "-n", "20", "--prompt", "120", "--output", "8", "--no-check-client", "--json",
     )  # fmt: skip
@@ -126,7 +126,8 @@ def test_the_real_engine_is_started_driven_and_asked_for_its_counters(tmp_path):
     assert document["tokens_counted_by"] == "usage"
     assert document["prompt_tokens_counted_by"] == "usage"
     assert document["server"]["output_tokens"] == 160.0
-    assert document["server"]["prompt_tokens"] == pytest.approx(20 * 120, rel=0.3)  # its words are no tokens
+    assert document["prompt_tokens"] == {"asked": 120.0, "counted": 120.0, "off_by_at_most": 0}
+    assert document["server"]["prompt_tokens"] == 20 * 120
     assert document["latency_s"]["ttft"]["mean"]["value"] > 0.0
 
 

@@ -68,8 +68,11 @@ def show_measured(found: Measured, document: dict[str, Any]) -> None:
         f"{found.precision.words}",
     ]
     told = document["prompt_tokens"]
-    if told["counted"] is not None and abs(told["counted"] - told["asked"]) > 0.5:
-        lines.append(f"prompts: {told['counted']:.4g} tokens on average where {told['asked']:.4g} were asked for")
+    if told["off_by_at_most"]:
+        lines.append(
+            f"prompts: {told['counted']:.4g} tokens on average where {told['asked']:.4g} were asked for, one "
+            f"{told['off_by_at_most']} off: common words are not one token each here"
+        )
     if found.failed:
         lines.append("failed: " + ", ".join(f"{count} x {state}" for state, count in sorted(found.failed.items())))
         why = next((r.why for r in found.records if not r.whole and r.why), "")
@@ -85,11 +88,6 @@ def show_measured(found: Measured, document: dict[str, Any]) -> None:
             f"the clock was stepped by {found.clock_stepped_s:.3g} s meanwhile, so stamps are the client's own"
         )
     lines += [f"{TITLES[m]} refused: {found.refused(m)}" for m in found.latencies if found.refused(m)]
-    if document["prompt_tokens"]["off_by_at_most"]:
-        lines.append(
-            f"prompts are up to {document['prompt_tokens']['off_by_at_most']} tokens off the length asked for: common "
-            "words are not one token each here"
-        )
     if document.get("server"):
         lines.append("server: " + ", ".join(f"{k} {v:,.6g}" for k, v in document["server"].items()))
     if document.get("energy_j"):
@@ -112,7 +110,7 @@ def _show_compared(document: dict[str, Any]) -> None:
         low, high = row["measured_low"], row["measured_high"]
         table.add_row(
             row["metric"], show(row["predicted"]), f"{show(row['predicted_low'])} - {show(row['predicted_high'])}",
-            show(row["measured"]), "too few" if low is None else f"{show(low)} - {show(high)}", f"{row['ratio']:.3g}",
+            show(row["measured"]), "" if low is None else f"{show(low)} - {show(high)}", f"{row['ratio']:.3g}",
             "inside" if row["inside"] else "outside",
         )  # fmt: skip
     screen = console()

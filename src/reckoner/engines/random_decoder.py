@@ -64,12 +64,30 @@ def random_weights(config: DecoderConfig = CONFIG_100M, *, seed: int = 0, precis
     return quantise(weights) if precision == "int8" else weights
 
 
-def random_tokenizer(config: DecoderConfig = CONFIG_100M) -> Mapping[str, Any]:
-    """``tokenizer.json`` of a vocabulary of whole words, so that k words are k tokens."""
+def random_tokenizer(config: DecoderConfig = CONFIG_100M, *, english: bool = False) -> Mapping[str, Any]:
+    """``tokenizer.json`` of a vocabulary of whole words.
+
+    Parameters
+    ----------
+    english : bool
+        Begin with frequent English words and all their beginnings, by which llama.cpp's merging finds them: a text of k
+        such words is then k tokens.
+
+    Raises
+    ------
+    InputError
+        The vocabulary does not hold them.
+    """
     words = config.vocab_size - SPECIAL_TOKENS
+    first = list(dict.fromkeys(f"\u2581{word[:end]}" for word in WORDS for end in range(1, len(word) + 1)))
+    if english and words < len(first):
+        raise InputError(
+            f"vocab_size is {config.vocab_size}; with English words it takes {SPECIAL_TOKENS + len(first)}"
+        )
+    pieces = first + _words(words - len(first)) if english else _words(words)
     return {
         "type": "spm",
-        "tokens": ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *_words(words)],
+        "tokens": ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *pieces],
         "scores": [0.0] * SPECIAL_TOKENS + [-float(rank) for rank in range(words)],
         # llama.cpp's token types: 1 normal, 2 unknown, 3 control, 6 byte (llama.h, read 2026-11-20)
         "types": [2, 3, 3] + [6] * 256 + [1] * words,
@@ -82,18 +100,23 @@ def random_tokenizer(config: DecoderConfig = CONFIG_100M) -> Mapping[str, Any]:
 
 
 def random_gguf(
-    folder: str | Path, config: DecoderConfig = CONFIG_100M, *, seed: int = 0, precision: str = "fp32"
-) -> Path:
+    folder: str | Path, config: DecoderConfig = CONFIG_100M, *, seed: int = 0, precision: str = "fp32",
+    english: bool = False,
+) -> Path:  # fmt: skip
     """Write the decoder as GGUF under ``folder`` unless it is there already, and return its path.
 
-    The name holds a digest of everything that decides the content.
+    The name holds a digest of everything that decides the content. ``english`` as in :func:`random_tokenizer`.
     """
     from reckoner.engines.gguf_file import write_gguf
 
     recipe = {"config": config.to_mapping(), "seed": seed, "precision": precision, "recipe": _RECIPE}
+    if english:
+        recipe["english"] = english
     path = Path(folder) / f"random-{precision}-{sha256(canonical_json(recipe))[:12]}.gguf"
     if not path.exists():
-        write_gguf(random_weights(config, seed=seed, precision=precision), random_tokenizer(config), path)
+        write_gguf(
+            random_weights(config, seed=seed, precision=precision), random_tokenizer(config, english=english), path
+        )
     return path
 
 

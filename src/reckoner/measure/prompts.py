@@ -60,7 +60,7 @@ def counting_of(address: Address, model: str, *, seed: int = 0, patience: Patien
         It does not answer, or answers something unusable.
     """
     rng = np.random.default_rng(seed)
-    asks = [Ask(content=request_bytes(address, model, text(rng, words), 1)) for words in _PROBES]
+    asks = [Ask(content=request_bytes(address, model, opening(rng, words), 1)) for words in _PROBES]
     run = drive(address, Load(asks=asks, concurrency=1), patience=patience)
     records = records_of(run, [(0, 1)] * len(asks))
     bad = next((r for r in records if r.headers_s is None or r.state.startswith("http") or r.state == "error"), None)
@@ -106,7 +106,8 @@ def prompts_of(
         A prompt is no longer than what is to be shared, or shorter than the server's template.
     """
     rng = np.random.default_rng(seed)
-    shared = text(rng, max(round(shared_tokens / counting.per_word), 0)) if shared_tokens else ""
+    some = round(shared_tokens / counting.per_word)
+    shared = opening(rng, some) if some else ""
     found: list[str] = []
     for row, length in enumerate(tokens):
         words = counting.words_for(int(length))
@@ -116,8 +117,16 @@ def prompts_of(
         own = words - len(before.split())
         if own < 1:
             raise InputError(f"shared_tokens is {shared_tokens}; it must be less than the prompt's {length}")
-        found.append(f"{before} {text(rng, own)}".strip())
+        found.append(f"{before} {text(rng, own)}" if before else opening(rng, own))
     return found
+
+
+def opening(rng: np.random.Generator, words: int) -> str:
+    """So many words, of which the first is always the same.
+
+    Behind a template, where no space precedes it, a vocabulary may take it apart: then at the same cost each time.
+    """
+    return f"{WORDS[0]} {text(rng, words - 1)}" if words > 1 else WORDS[0]
 
 
 def text(rng: np.random.Generator, words: int) -> str:
