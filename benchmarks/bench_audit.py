@@ -1,9 +1,10 @@
 """A full audit over four tiers and the search for what passes, in CPU time of this process, beside mlsysim.
 
-Two plans are audited in turn: the brief, whose tiers are overloaded, so that there is little to simulate, and the design
-that ``advise()`` finds for it, whose every tail is simulated, also at the fewest replicas that keep it. mlsysim has no
-audit of a plan: its command of that name looks at the local machine. What comes nearest is ``Scenario.evaluate``, which
-holds the weights against the memory and one latency at batch 1 against a limit; it is asked for the same four tiers.
+Two plans are audited in turn: the brief, whose tiers are overloaded, so that there is little to simulate, and the
+design that ``advise()`` finds for it, whose every tail is simulated, also at the fewest replicas that keep it. mlsysim
+has no audit of a plan: its command of that name looks at the local machine. What comes nearest is
+``Scenario.evaluate``, which holds the weights against the memory and one latency at batch 1 against a limit; it is
+asked for four tiers of the same kinds.
 Where it is not installed it is left out: ``pip install mlsysim==0.3.0``, best into an environment of its own.
 """
 

@@ -30,7 +30,8 @@ def output(command):
         cwd=ROOT,
         env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"},
     )
-    assert result.returncode in {0, 1} and result.stdout, result.stderr
+    if result.returncode not in {0, 1} or not result.stdout:
+        raise RuntimeError(f"{command}: {result.stderr}")
     return "\n".join(line.rstrip() for line in result.stdout.strip("\n").splitlines()).strip("\n") + "\n"
 
 

@@ -38,7 +38,29 @@ def show_error(found: Sequence[ClientError]) -> None:
             f"{e.itl_error_ms_mean:.4f} ms", f"{e.itl_error_ms_p99:.4f} ms", f"{e.cpu_us_per_token:.1f} us/token",
             f"{e.tokens_per_s:,.0f}", str(e.failed),
         )  # fmt: skip
-    console().print(table)
+    screen = console()
+    screen.print(table)
+    for e in found:
+        for line in _remarks(e):
+            screen.print(f"{e.streams} streams: {line}", highlight=False)
+
+
+def _remarks(error: ClientError) -> list[str]:
+    """What a figure of the client's own error leaves out, and what spoils it."""
+    found = []
+    if error.unclear or error.unequal:
+        found.append(
+            f"{error.unclear + error.unequal} answers left out ({error.unclear} that the server was interrupted at, "
+            f"{error.unequal} that it counts otherwise)"
+        )
+    if error.coalesced > 0.001:
+        found.append(
+            f"{100.0 * error.coalesced:.2g} % of tokens were joined with the next before the client got to them; "
+            "a quieter machine, or a real-time priority (chrt -f 10), helps"
+        )
+    if error.tokens_per_s < 0.9 * error.asked_tokens_per_s and error.streams >= 32:
+        found.append(f"{error.asked_tokens_per_s:,.0f} tokens/s were asked for")
+    return found
 
 
 def show_measured(found: Measured, document: dict[str, Any]) -> None:

@@ -52,6 +52,7 @@ def endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("address", metavar="[URL]", required=False)
 @click.option("--selftest", is_flag=True, help="Measure the client against a server with a known schedule.")
 @click.option("--streams", help="Streams of the self-test.  [default: 1,64,512]")
+@click.option("--rate-tokens", type=float, help="Tokens per second of the self-test, over all streams.")
 @load_options
 @endpoint_options
 @click.option("-m", "--model", help="Predict this model (a name or config.json) beside the measurement.")
@@ -94,7 +95,7 @@ def command(address: str | None, **options: Any) -> int:
 
 
 def _selftest(options: dict[str, Any]) -> int:
-    from reckoner.measure.selftest import STREAMS, selftest
+    from reckoner.measure.selftest import RATE_PER_S, STREAMS, selftest
 
     try:
         streams = tuple(int(part) for part in options["streams"].split(",")) if options["streams"] else STREAMS
@@ -102,7 +103,10 @@ def _selftest(options: dict[str, Any]) -> int:
         raise InputError(f"--streams is {options['streams']!r}; give numbers such as 1,64,512") from error
     if min(streams) < 1:
         raise InputError(f"--streams is {options['streams']!r}; each is at least 1")
-    found = selftest(streams, stamps=options["stamps"] or "")
+    rate = RATE_PER_S if options["rate_tokens"] is None else options["rate_tokens"]
+    if not 0.0 < rate < 1e7:
+        raise InputError(f"--rate-tokens is {rate:g}; give tokens per second above 0 and below ten million")
+    found = selftest(streams, stamps=options["stamps"] or "", rate_per_s=rate)
     if options["as_json"]:
         click.echo(json.dumps({"streams": [error.to_dict() for error in found]}, sort_keys=True, allow_nan=False))
     else:

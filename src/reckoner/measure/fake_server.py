@@ -126,6 +126,7 @@ class _Server:
         if path == b"/truth":
             content = json.dumps(list(self.truth.values())).encode()
             self.truth = {}
+            self.clock = offset()
         else:
             content = b'{"object":"list","data":[{"id":"fake"}]}'
         stream.sock.setblocking(True)
@@ -158,13 +159,13 @@ class _Server:
             except OSError:
                 self._close(number)
                 continue
-            if token:
+            if token and sent == len(content):  # a token is there with its last byte
                 after = time.monotonic_ns()
                 clear = after - before <= 4 * LONGEST_NS
                 stream.sent_ns.append(handed_ns(before, after) if clear else 0)  # 0: put aside meanwhile, so who knows
             if sent < len(content):
                 stream.at -= 1
-                stream.reply.parts[stream.at] = (now + 200_000, content[sent:], False)
+                stream.reply.parts[stream.at] = (now + 200_000, content[sent:], token)
             if stream.at < len(stream.reply.parts):
                 self._next(number, stream)
             else:

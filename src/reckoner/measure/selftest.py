@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from reckoner.errors import EngineError
-from reckoner.measure.events import RequestRecord
+from reckoner.errors import EngineError, InputError
+from reckoner.measure.events import Floats, RequestRecord
 from reckoner.measure.fake_server import fake_server
 from reckoner.measure.wire.address import Address, address_of, request_bytes
 from reckoner.measure.wire.drive import drive
@@ -21,8 +21,13 @@ from reckoner.measure.wire.record import records_of, stamps_of
 STREAMS = (1, 64, 512)
 TTFT_S, TOKENS = 0.05, 32
 LEAST_ITL_S = 0.005  # as fast as an 8B model decodes on one large GPU
+LONGEST_ITL_S = 1.0  # a load that is idler than this is tried at this, lest the test take minutes. Assumption.
+SPAN_S = 8.0
+"""Time that one answer takes at most; where gaps are long it has fewer tokens. Assumption."""
+LEAST_TOKENS = 8
 RATE_PER_S = 10_000.0
 """Tokens a second that all streams together are sent, at most. Assumption: what one core of a server sends on time."""
+MIDDLE = (0.1, 0.9)  # tokens between these shares count for the rate: all streams are open then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +37,7 @@ class ClientError:
     Parameters
     ----------
     streams, n : int
-        Streams at once, and requests behind the figures.
+        Streams at once, and requests behind the figures of the first token.
     stamps : str
         "kernel" or "user".
     ttft_error_ms_mean, ttft_error_ms_p99 : float
@@ -44,9 +49,18 @@ class ClientError:
     cpu_us_per_token : float
         CPU of the client by token. [us]
     tokens_per_s : float
-        Received. [1/s]
+        Received, between the first and the last tenth of the tokens. [1/s]
     failed : int
         Requests without a whole answer.
+    unclear : int
+        Requests left out because the server was put aside while it sent the first token: there is no truth to compare.
+    unequal : int
+        Requests left out because the server knows of another number of tokens, or of none.
+    coalesced : float
+        Share of tokens that came in the same read as the one before. The kernel joins what waits and keeps the last
+        stamp alone, so that a client that is put aside for longer than a gap cannot tell when the earlier ones came.
+    asked_tokens_per_s : float
+        What all streams together were to be sent. [1/s]
     """
 
     streams: int
@@ -60,6 +74,10 @@ class ClientError:
     cpu_us_per_token: float
     tokens_per_s: float
     failed: int
+    unclear: int = 0
+    unequal: int = 0
+    coalesced: float = 0.0
+    asked_tokens_per_s: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -78,13 +96,20 @@ def selftest(
     stamps : str
         "kernel" or "user"; by default the better one there is.
     rate_per_s : float
-        Tokens a second over all streams.
+        Tokens a second over all streams: at most, for gaps have at least :data:`LEAST_ITL_S` and at most
+        :data:`LONGEST_ITL_S`.
 
     Raises
     ------
+    InputError
+        No stream, or no such rate.
     EngineError
         The fake server did not start.
     """
+    if not streams or min(streams) < 1:
+        raise InputError(f"streams are {tuple(streams)}; give numbers of at least 1")
+    if not 0.0 < rate_per_s < float("inf"):
+        raise InputError(f"rate_per_s is {rate_per_s!r}; it must be above 0 tokens per second")
     with fake_server() as url:
         address = address_of(url)
         return [error_at(address, url, count, stamps=stamps, rate_per_s=rate_per_s) for count in streams]
@@ -99,23 +124,34 @@ def error_at(
     address: Address, url: str, streams: int, *, stamps: str = "", rate_per_s: float = RATE_PER_S
 ) -> ClientError:
     """Measure the client's error against a fake server at a number of streams, all open at once."""
-    itl = min(max(streams / rate_per_s, LEAST_ITL_S), 0.25)
+    itl = min(max(streams / rate_per_s, LEAST_ITL_S), LONGEST_ITL_S)
     requests = max(streams, 32)
     load = paced_load(address, streams, requests, itl)
     truth_of(url)  # forget what came before
     run = drive(address, load, patience=Patience(stall_s=30.0))
-    records = records_of(run, [(0, TOKENS)] * requests, stamps=stamps)
-    return compare(run, records, truth_of(url), streams, stamps or stamps_of(run))
+    records = records_of(run, [(0, tokens_at(itl))] * requests, stamps=stamps)
+    found = compare(run, records, truth_of(url), streams, stamps or stamps_of(run))
+    return replace(found, asked_tokens_per_s=streams / itl)
+
+
+def tokens_at(itl_s: float) -> int:
+    """Tokens of an answer whose gaps are so long.
+
+    >>> tokens_at(0.005), tokens_at(0.5), tokens_at(1.0)
+    (32, 16, 8)
+    """
+    return min(max(int(SPAN_S / itl_s), LEAST_TOKENS), TOKENS)
 
 
 def paced_load(address: Address, streams: int, requests: int, itl_s: float) -> Load:
     """Requests whose starts are spread over one gap, so that tokens come evenly."""
-    model = f"ttft={TTFT_S},itl={itl_s:.6f},n={TOKENS}"
-    span = TTFT_S + TOKENS * itl_s
+    tokens = tokens_at(itl_s)
+    model = f"ttft={TTFT_S},itl={itl_s:.6f},n={tokens}"
+    span = TTFT_S + tokens * itl_s
     return Load(
         asks=[
             Ask(
-                content=request_bytes(address, model, "hello", TOKENS, index=i),
+                content=request_bytes(address, model, "hello", tokens, index=i),
                 scheduled_s=(i // streams) * span * 1.2 + (i % streams) * itl_s / streams,
             )
             for i in range(requests)
@@ -134,19 +170,21 @@ def compare(
     run: Run, records: Sequence[RequestRecord], truth: dict[int, dict[str, Any]], streams: int, stamps: str
 ) -> ClientError:
     """Hold what the client says against what the server did."""
-    ttft, gaps, tokens = [], [], 0
-    for record in records:
-        entry = truth.get(record.index)
-        if not record.whole or entry is None or record.sent_s is None:
-            continue
+    ttft, gaps = [], []
+    unclear = unequal = 0
+    whole = [record for record in records if record.whole and record.sent_s is not None]
+    for record in whole:
+        entry = truth.get(record.index, {"sent_ns": ()})
         sent = np.array(entry["sent_ns"], dtype=np.float64)
         seen = record.token_stamp_s
-        tokens += len(seen)
         if len(seen) != len(sent):
+            unequal += 1
             continue
         known = sent > 0.0  # where the server itself was put aside while it sent, there is no truth to compare with
         if known[0]:
             ttft.append((seen[0] - record.sent_s) * 1e3 - (sent[0] - entry["came_ns"]) * 1e-6)
+        else:
+            unclear += 1
         both = known[1:] & known[:-1]
         gaps.append((np.diff(seen) * 1e3 - np.diff(sent) * 1e-6)[both])
     if not ttft:
@@ -154,7 +192,7 @@ def compare(
         raise EngineError(f"the client cannot be judged at {streams} streams: {why}; try again on a quieter machine")
     first, gap = np.abs(np.array(ttft)), np.abs(np.concatenate(gaps))
     late = np.array([(r.sent_s - r.scheduled_s) * 1e3 for r in records if r.sent_s is not None])
-    span_s = (run.end_ns - run.start_ns) * 1e-9
+    stamps_s = np.concatenate([record.token_stamp_s for record in whole])
     return ClientError(
         streams=streams,
         n=len(ttft),
@@ -164,7 +202,21 @@ def compare(
         itl_error_ms_mean=float(gap.mean()),
         itl_error_ms_p99=float(np.quantile(gap, 0.99)),
         late_ms_p99=float(np.quantile(late, 0.99)) if len(late) else float("inf"),
-        cpu_us_per_token=run.cpu_s * 1e6 / max(tokens, 1),
-        tokens_per_s=tokens / span_s,
+        cpu_us_per_token=run.cpu_s * 1e6 / len(stamps_s),
+        tokens_per_s=rate_of(stamps_s),
         failed=sum(not record.whole for record in records),
+        unclear=unclear,
+        unequal=unequal,
+        coalesced=sum(record.coalesced for record in whole) / len(stamps_s),
     )
+
+
+def rate_of(stamps_s: Floats) -> float:
+    """Tokens a second in the middle of a run, while all streams are open; 0 where nothing took any time.
+
+    >>> round(rate_of(np.arange(1000) / 50.0))
+    50
+    """
+    low, high = np.quantile(stamps_s, MIDDLE)
+    inside = np.count_nonzero((stamps_s > low) & (stamps_s <= high))
+    return float(inside / (high - low)) if high > low else 0.0
