@@ -148,3 +148,26 @@ def test_the_command_writes_item_predicted_low_high(tmp_path):
     assert float(rows[0]["low"]) < float(rows[0]["predicted"]) < float(rows[0]["high"])
     result = CliRunner().invoke(command, [str(path), "--json"])
     assert json.loads(result.stdout)[0]["item"] == "a"
+
+
+def test_a_file_answered_part_by_part_reads_as_if_answered_whole(tmp_path, monkeypatch):
+    rows = [FULL | {"item": ""}, FULL | {"kind": "speed", "item": ""}, FULL | {"item": "c"}, FULL | {"item": ""}]
+    path = tmp_path / "x.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    whole = answer_raw(rows)
+    monkeypatch.setattr("reckoner.predict.answer._PART", 1)
+    parts = answer(path)
+    assert [one.item for one in parts] == [one.item for one in whole] == ["0", "1", "c", "3"]
+    assert [one.why_not for one in parts] == [one.why_not for one in whole]
+    for one, other in zip(parts, whole, strict=True):
+        assert one.predicted == (None if other.predicted is None else pytest.approx(other.predicted, rel=1e-9))
+
+
+def test_a_gzipped_file_that_breaks_off_is_refused(tmp_path):
+    path = tmp_path / "x.csv.gz"
+    path.write_bytes(gzip.compress(b"item,kind\n" + bytes(range(256)).hex().encode() * 50)[:-20])
+    with pytest.raises(InputError, match="gzipped or not"):
+        answer(path)

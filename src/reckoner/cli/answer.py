@@ -33,9 +33,8 @@ def command(items: str, output: str | None, as_json: bool) -> None:
       19743 rows answered in predictions.csv
     """  # noqa: D301 - click reads the backspace as "keep these lines"
     from reckoner.files import write_atomic
-    from reckoner.predict.answer import answer
 
-    found = answer(items)
+    found = _counted(items)
     _tell_unanswered(found)
     if as_json:
         click.echo(json.dumps([_figures(a) for a in found], allow_nan=False))
@@ -49,6 +48,24 @@ def command(items: str, output: str | None, as_json: bool) -> None:
         return
     write_atomic(Path(output), text.getvalue())
     click.echo(f"{sum(not a.why_not for a in found)} rows answered in {output}", err=True)
+
+
+def _counted(items: str) -> list[Answer]:
+    """Answer part by part and show how far it is on stderr; silent when stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from reckoner.predict.answer import answers
+
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} rows answered"), TimeElapsedColumn())
+    found: list[Answer] = []
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=None)
+        for part in answers(items):
+            found += part
+            progress.update(task, completed=len(found))
+    return found
 
 
 def _tell_unanswered(found: list[Answer]) -> None:

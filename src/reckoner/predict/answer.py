@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from reckoner.errors import InputError
 from reckoner.predict import learned, networks
-from reckoner.predict.rows import KINDS, Column, build, kind_of, read_csv
+from reckoner.predict.rows import KINDS, Column, build, each_row, kind_of
 from reckoner.predict.silicon import as_items, is_silicon
 
+_PART = 5_000  # rows answered at once: each takes about 20 kB while it is worked on (seen 2026-11-21)
 _FARTHEST = 100.0  # largest logarithm of an answer: far beyond any quantity, far from overflow
 
 
@@ -35,37 +38,61 @@ def answer(path: str | Path) -> list[Answer]:
     InputError
         The file is unreadable, holds no rows, or has a header of none of the schemas.
     """
-    raw = read_csv(path)
-    if not raw:
+    return [one for part in answers(path) for one in part]
+
+
+def answers(path: str | Path) -> Iterator[list[Answer]]:
+    """Answer a file part by part, in memory that does not grow with it; see :func:`answer`."""
+    first, kind, any_asked = 0, "", False
+    with closing(each_row(path)) as rows:
+        while part := list(islice(rows, _PART)):
+            kind = kind or repr(part[0].get("kind"))
+            found = _answered(part, str(path), first)
+            any_asked = any_asked or any(not one.why_not for one in found)
+            yield found
+            first += len(part)
+    if not first:
         raise InputError(f"{path} holds no rows; give a CSV file with a header and at least one item")
-    return answer_raw(raw, str(path))
+    if not any_asked:
+        raise _unasked(str(path), kind)
 
 
 def answer_raw(raw: Sequence[Mapping[str, str]], name: str = "items") -> list[Answer]:
     """Answer rows that are already read; see :func:`answer`."""
+    found = _answered(raw, name, 0)
+    if all(one.why_not for one in found):
+        raise _unasked(name, repr(raw[0].get("kind")))
+    return found
+
+
+def _unasked(name: str, kind: str) -> InputError:
+    return InputError(f"{name}: kind is {kind} and the like; use one of {', '.join(KINDS)}")
+
+
+def _answered(raw: Sequence[Mapping[str, str]], name: str, first: int) -> list[Answer]:
     columns = list(raw[0])
     if is_silicon(columns):
-        return _items(as_items(raw), name)
+        return _items(as_items(raw), first)
     if networks.is_networks(columns) or kind_of(raw[0]) in networks.KINDS:
-        return _answers(raw, *networks.answer(raw))
+        return _answers(*networks.answer(raw), names=[_name(row, first + i) for i, row in enumerate(raw)])
     if "kind" not in columns:
         raise InputError(f"{name}: no column 'kind'; use the schema of validation/README.md (items, networks or runs)")
-    return _items(raw, name)
+    return _items(raw, first)
 
 
-def _items(raw: Sequence[Mapping[str, str]], name: str) -> list[Answer]:
+def _items(raw: Sequence[Mapping[str, str]], first: int) -> list[Answer]:
     """Answer items; one of an unknown kind says so and the others go on."""
     asked = [i for i, row in enumerate(raw) if kind_of(row) in KINDS]
-    if not asked:
-        raise InputError(f"{name}: kind is {raw[0].get('kind')!r} and the like; use one of {', '.join(KINDS)}")
-    part = raw if len(asked) == len(raw) else [raw[i] for i in asked]
-    found = learned.answer_rows(build(part), learned.packaged())
-    answered = iter(_answers(part, found.log, found.half_width))
+    answered: Iterator[Answer] = iter(())
+    if asked:
+        part = raw if len(asked) == len(raw) else [raw[i] for i in asked]
+        found = learned.answer_rows(build(part), learned.packaged())
+        answered = iter(_answers(found.log, found.half_width, names=[_name(raw[i], first + i) for i in asked]))
     known = set(asked)
     return [
         next(answered)
         if i in known
-        else Answer(item=_name(row, i), why_not=f"kind is {row.get('kind')!r}; use one of {', '.join(KINDS)}")
+        else Answer(item=_name(row, first + i), why_not=f"kind is {row.get('kind')!r}; use one of {', '.join(KINDS)}")
         for i, row in enumerate(raw)
     ]
 
@@ -74,8 +101,7 @@ def _name(row: Mapping[str, str], place: int) -> str:
     return row.get("item") or row.get("run_id") or str(place)
 
 
-def _answers(raw: Sequence[Mapping[str, str]], log: Column, half_width: Column) -> list[Answer]:
-    names = [_name(row, i) for i, row in enumerate(raw)]
+def _answers(log: Column, half_width: Column, *, names: Sequence[str]) -> list[Answer]:
     middle = np.clip(log, -_FARTHEST, _FARTHEST)
     columns = zip(names, np.exp(middle), np.exp(middle - half_width), np.exp(middle + half_width), strict=True)
     return [Answer(item=n, predicted=float(p), low=float(a), high=float(b)) for n, p, a, b in columns]

@@ -238,7 +238,10 @@ def smallest_change(prediction: Prediction) -> str:
         found.append(f"batch {low} instead of {numbers.batch:g}")
     found += _other_formats(design, prediction) + _more_ranks(design, prediction)
     if not found:
-        return "no lower batch, narrower weights or more ranks make it fit; choose a device with more memory"
+        return (
+            "no lower batch, narrower weights or more ranks alone make it fit; "
+            "combine them, or choose a device with more memory"
+        )
     return f"what would fit: {'; or '.join(found)}"
 
 

@@ -6,7 +6,8 @@ import csv
 import gzip
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -118,7 +119,12 @@ class Rows:
 
 
 def read_csv(path: str | Path) -> list[dict[str, str]]:
-    """Read a CSV file, gzipped or not.
+    """Read a CSV file, gzipped or not; see :func:`each_row`."""
+    return list(each_row(path))
+
+
+def each_row(path: str | Path) -> Generator[dict[str, str], None, None]:
+    """Read a CSV file row by row, gzipped or not; memory does not grow with the file.
 
     Raises
     ------
@@ -126,14 +132,15 @@ def read_csv(path: str | Path) -> list[dict[str, str]]:
         The file cannot be read, or is no CSV in UTF-8.
     """
     try:
-        data = Path(path).read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-        return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
+        with Path(path).open("rb") as file:
+            packed = file.peek(2)[:2] == b"\x1f\x8b"
+            binary = gzip.GzipFile(fileobj=file) if packed else file
+            with io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as lines:
+                yield from csv.DictReader(lines)
+    except (UnicodeDecodeError, gzip.BadGzipFile, zlib.error, EOFError, csv.Error) as error:
+        raise InputError(f"{path}: {error}; give a CSV file in UTF-8, gzipped or not") from error
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}; give a CSV file of items") from error
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, csv.Error) as error:
-        raise InputError(f"{path}: {error}; give a CSV file in UTF-8, gzipped or not") from error
 
 
 def number(text: str | None) -> float:
