@@ -18,7 +18,7 @@ from reckoner.errors import DamagedError, InputError, ReckonerError
 
 
 def write_atomic(path: str | Path, content: bytes | str) -> Path:
-    """Write ``content`` to ``path`` whole or not at all.
+    """Write ``content`` to ``path`` whole or not at all; a device or a pipe is written to, never replaced.
 
     Raises
     ------
@@ -29,6 +29,10 @@ def write_atomic(path: str | Path, content: bytes | str) -> Path:
     data = content.encode() if isinstance(content, str) else content
     temporary: str | None = None
     try:
+        if target.exists() and not target.is_file() and not target.is_dir():
+            with target.open("wb", buffering=0) as device:
+                device.write(data)
+            return target
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
         with os.fdopen(handle, "wb") as file:
