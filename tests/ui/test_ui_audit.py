@@ -271,7 +271,7 @@ def test_every_kind_of_failure_is_raised_by_a_control_named_and_repaired_on_a_cl
     assert watched.errors == []
 
 
-def test_the_downloads_can_be_read_and_hold_the_audit_that_is_shown(person):
+def test_the_downloads_hold_the_audit_that_is_shown_and_a_save_needs_a_tick_and_every_answer(person, server):
     page = both_locked(person())
     found = {}
     for name in ("Markdown", "JSON", "Offline page"):
@@ -287,11 +287,6 @@ def test_the_downloads_can_be_read_and_hold_the_audit_that_is_shown(person):
     for line in told["incomplete"]:
         assert line.split(" - ")[0] in found["audit.md"]
     assert found["audit.html"].startswith("<!doctype html>")
-
-
-def test_a_save_needs_the_box_ticked_and_every_question_answered(person, server):
-    watched = person()
-    page = both_locked(watched)
     page.get_by_role("button", name="Save the audit").click()
     page.get_by_text("Tick the box first").wait_for()
     page.get_by_role("checkbox", name="I mean it").click()

@@ -134,8 +134,24 @@ def test_nobody_speaks_in_another_person_s_session():
     ask(gate, kind="websocket", path="/audit/ws", query=b"session_id=s_1", cookie=mine)
     assert ask(gate, path=call, cookie=theirs, marimo_session_id="s_1")[0]["status"] == 403
     assert ask(gate, kind="websocket", path="/audit/ws", query=b"session_id=s_1", cookie=theirs)[0]["code"] == 4403
+    assert ask(gate, path="/audit/sse", query=b"session_id=s_1", cookie=theirs)[0]["status"] == 403
     assert ask(gate, path=call, cookie=mine, marimo_session_id="s_1")[0]["status"] == 200
     assert len(inner.scopes) == 2
+
+
+def test_without_its_packages_the_app_says_which_extra_brings_them(monkeypatch):
+    import sys
+
+    from reckoner.errors import MissingExtraError
+    from reckoner.web.serve import serve
+    from reckoner.web.site import site
+
+    monkeypatch.setitem(sys.modules, "marimo", None)
+    with pytest.raises(MissingExtraError, match="web"):
+        site(SOURCES)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(MissingExtraError, match="web"):
+        serve(SOURCES, port=0, ready=print)
 
 
 def test_every_answer_forbids_the_browser_to_load_from_elsewhere_and_no_other_origin_may_read_it():
