@@ -130,7 +130,8 @@ def _token(cookies: str) -> str | None:
 
 def _session(scope: Scope) -> str:
     """Session that an address names: websockets do, and so do streams of events."""
-    return parse_qs(scope.get("query_string", b"").decode("latin-1")).get("session_id", [""])[0]
+    query: bytes = scope.get("query_string", b"")
+    return parse_qs(query.decode("latin-1")).get("session_id", [""])[0]
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, why: str) -> None:
