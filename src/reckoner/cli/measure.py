@@ -52,6 +52,7 @@ def endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("address", metavar="[URL]", required=False)
 @click.option("--selftest", is_flag=True, help="Measure the client against a server with a known schedule.")
 @click.option("--streams", help="Streams of the self-test.  [default: 1,64,512]")
+@click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="Of the client: one a core.")
 @click.option("--rate-tokens", type=float, help="Tokens per second of the self-test, over all streams.")
 @load_options
 @endpoint_options
@@ -106,7 +107,7 @@ def _selftest(options: dict[str, Any]) -> int:
     rate = RATE_PER_S if options["rate_tokens"] is None else options["rate_tokens"]
     if not 0.0 < rate < 1e7:
         raise InputError(f"--rate-tokens is {rate:g}; give tokens per second above 0 and below ten million")
-    found = selftest(streams, stamps=options["stamps"] or "", rate_per_s=rate)
+    found = selftest(streams, stamps=options["stamps"] or "", rate_per_s=rate, processes=options["processes"])
     if options["as_json"]:
         click.echo(json.dumps({"streams": [error.to_dict() for error in found]}, sort_keys=True, allow_nan=False))
     else:
@@ -161,7 +162,7 @@ def _one(
     found = measured(
         address, load, asked, warmup=options["warmup"], goal=options["goal"],
         patience=Patience(stall_s=options["stall_s"]), stamps=options["stamps"] or "",
-        check_client=options["check_client"], watch=live.see,
+        check_client=options["check_client"], watch=live.see, processes=options["processes"],
     )  # fmt: skip
     live.close()
     document = found.to_dict() | {

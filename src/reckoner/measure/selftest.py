@@ -14,8 +14,8 @@ from reckoner.errors import EngineError, InputError
 from reckoner.measure.events import Floats, RequestRecord
 from reckoner.measure.fake_server import fake_server
 from reckoner.measure.wire.address import Address, address_of, request_bytes
-from reckoner.measure.wire.drive import drive
 from reckoner.measure.wire.load import Ask, Load, Patience, Run
+from reckoner.measure.wire.many import drive_many
 from reckoner.measure.wire.record import records_of, stamps_of
 
 STREAMS = (1, 64, 512)
@@ -61,6 +61,8 @@ class ClientError:
         stamp alone, so that a client that is put aside for longer than a gap cannot tell when the earlier ones came.
     asked_tokens_per_s : float
         What all streams together were to be sent. [1/s]
+    processes : int
+        Of the client, at most; no more than there are streams.
     """
 
     streams: int
@@ -78,6 +80,7 @@ class ClientError:
     unequal: int = 0
     coalesced: float = 0.0
     asked_tokens_per_s: float = 0.0
+    processes: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -85,7 +88,7 @@ class ClientError:
 
 
 def selftest(
-    streams: Sequence[int] = STREAMS, *, stamps: str = "", rate_per_s: float = RATE_PER_S
+    streams: Sequence[int] = STREAMS, *, stamps: str = "", rate_per_s: float = RATE_PER_S, processes: int = 1
 ) -> list[ClientError]:
     """Measure the client at each number of streams.
 
@@ -98,6 +101,8 @@ def selftest(
     rate_per_s : float
         Tokens a second over all streams: at most, for gaps have at least :data:`LEAST_ITL_S` and at most
         :data:`LONGEST_ITL_S`.
+    processes : int
+        Of the client.
 
     Raises
     ------
@@ -112,26 +117,30 @@ def selftest(
         raise InputError(f"rate_per_s is {rate_per_s!r}; it must be above 0 tokens per second")
     with fake_server() as url:
         address = address_of(url)
-        return [error_at(address, url, count, stamps=stamps, rate_per_s=rate_per_s) for count in streams]
+        return [
+            error_at(address, url, count, stamps=stamps, rate_per_s=rate_per_s, processes=processes)
+            for count in streams
+        ]
 
 
-def paced_error(streams: int, tokens_per_s: float) -> ClientError:
+def paced_error(streams: int, tokens_per_s: float, *, processes: int = 1) -> ClientError:
     """Measure the client at a load like one that was seen: as many streams, as many tokens a second."""
-    return selftest((max(streams, 1),), rate_per_s=min(max(tokens_per_s, 50.0), RATE_PER_S))[0]
+    rate = min(max(tokens_per_s, 50.0), RATE_PER_S)
+    return selftest((max(streams, 1),), rate_per_s=rate, processes=processes)[0]
 
 
 def error_at(
-    address: Address, url: str, streams: int, *, stamps: str = "", rate_per_s: float = RATE_PER_S
+    address: Address, url: str, streams: int, *, stamps: str = "", rate_per_s: float = RATE_PER_S, processes: int = 1
 ) -> ClientError:
     """Measure the client's error against a fake server at a number of streams, all open at once."""
     itl = min(max(streams / rate_per_s, LEAST_ITL_S), LONGEST_ITL_S)
     requests = max(streams, 32)
     load = paced_load(address, streams, requests, itl)
     truth_of(url)  # forget what came before
-    run = drive(address, load, patience=Patience(stall_s=30.0))
+    run = drive_many(address, load, processes=processes, patience=Patience(stall_s=30.0))
     records = records_of(run, [(0, tokens_at(itl))] * requests, stamps=stamps)
     found = compare(run, records, truth_of(url), streams, stamps or stamps_of(run))
-    return replace(found, asked_tokens_per_s=streams / itl)
+    return replace(found, asked_tokens_per_s=streams / itl, processes=processes)
 
 
 def tokens_at(itl_s: float) -> int:

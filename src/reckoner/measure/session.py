@@ -15,8 +15,8 @@ from reckoner.measure.metrics import VERSION, counted, latency_s
 from reckoner.measure.selftest import ClientError, paced_error
 from reckoner.measure.statistics import Enough, Mean, enough, mean_of, steady_from
 from reckoner.measure.wire.address import Address, request_bytes
-from reckoner.measure.wire.drive import drive
 from reckoner.measure.wire.load import Ask, Load, Patience, Run
+from reckoner.measure.wire.many import drive_many
 from reckoner.measure.wire.record import records_of, stamps_of
 from reckoner.quantiles import Percentile, needed, percentile_of
 
@@ -210,7 +210,7 @@ def load_of(
 def measured(  # noqa: PLR0913 - a load, and how to look at it
     address: Address, load: Load, asked: Sequence[tuple[int, int]], *, warmup: int = 0, goal: float = 0.02,
     patience: Patience | None = None, stamps: str = "", check_client: bool = True,
-    watch: Callable[..., None] | None = None, stop: Callable[[], bool] | None = None,
+    watch: Callable[..., None] | None = None, stop: Callable[[], bool] | None = None, processes: int = 1,
 ) -> Measured:  # fmt: skip
     """Drive a load and tell its figures.
 
@@ -225,14 +225,18 @@ def measured(  # noqa: PLR0913 - a load, and how to look at it
         they are still being answered, so that the server is never idle in between.
     goal : float
         Half width over the mean that is enough.
-    patience, stamps, watch, stop
-        As in :func:`~reckoner.measure.wire.drive.drive` and :func:`~reckoner.measure.wire.record.records_of`.
+    patience, stamps, watch, stop, processes
+        As in :func:`~reckoner.measure.wire.many.drive_many` and :func:`~reckoner.measure.wire.record.records_of`.
     check_client : bool
         Whether to measure the client itself at this load, which takes some seconds.
     """
-    run = drive(address, load, patience=patience, watch=watch, stop=stop)
+    run = drive_many(address, load, processes=processes, patience=patience, watch=watch, stop=stop)
     records = records_of(run, asked, stamps=stamps)
-    client = paced_error(run.most_in_flight, _tokens_per_s(records)) if check_client and run.seen else None
+    client = (
+        paced_error(run.most_in_flight, _tokens_per_s(records), processes=processes)
+        if check_client and run.seen
+        else None
+    )
     return tell(run, records, load, warmup=warmup, goal=goal, stamps=stamps or stamps_of(run), client=client)
 
 

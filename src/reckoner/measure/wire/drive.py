@@ -21,7 +21,7 @@ SWEEP_NS = 50_000_000  # how often requests are looked at that may have stalled
 
 def drive(
     address: Address, load: Load, *, patience: Patience | None = None, stamped: bool | None = None,
-    watch: Watch | None = None, stop: Callable[[], bool] | None = None, start_ns: int | None = None,
+    watch: Watch | None = None, stop: Callable[[], bool] | None = None, start: Callable[[], int] | None = None,
 ) -> Run:  # fmt: skip
     """Send a load and keep what comes.
 
@@ -40,8 +40,9 @@ def drive(
         Told each request as it ends; it works inside the loop, so it must be quick.
     stop : callable, optional
         Asked now and then whether to send nothing more. What is in flight is abandoned, and what has ended stays.
-    start_ns : int, optional
-        Monotonic time of the start, so that several processes begin together; by default now.
+    start : callable, optional
+        Asked once the connections of a closed loop stand: monotonic time of the start, so that several processes begin
+        together. [ns]
 
     Raises
     ------
@@ -51,11 +52,14 @@ def drive(
         The host is unknown.
     """
     family, place = address.resolve()
-    allow_files(load.concurrency or min(len(load.asks), 64))
+    if load.concurrency is not None:
+        allow_files(min(load.concurrency, len(load.asks)))
+    else:
+        allow_files(len(load.asks), least=min(len(load.asks), 64))  # how many will be open at once, nobody knows
     loop = _Loop(
         address, family, place, load, patience or Patience(), can_stamp() if stamped is None else stamped, watch
     )
-    return loop.run(stop, start_ns)
+    return loop.run(stop, start)
 
 
 class _Loop:
@@ -85,14 +89,15 @@ class _Loop:
         self.resent: set[int] = set()
         self.left = len(load.asks)
 
-    def run(self, stop: Callable[[], bool] | None, start_ns: int | None) -> Run:
+    def run(self, stop: Callable[[], bool] | None, agree: Callable[[], int] | None) -> Run:
         """Go on until every request has ended, or somebody stops it."""
         clock = offset()
+        start = time.monotonic_ns()
         cpu = time.process_time()
         collecting = gc.isenabled()
         gc.disable()
         try:
-            start = self._warm(start_ns)
+            start = self._warm(agree)
             self._fill(start)
             swept = start
             while self.left and not (stop is not None and stop()):
@@ -120,7 +125,7 @@ class _Loop:
             stamped=self.stamped, cpu_s=time.process_time() - cpu, unsent=self.left, most_in_flight=self.most,
         )  # fmt: skip
 
-    def _warm(self, start_ns: int | None) -> int:
+    def _warm(self, agree: Callable[[], int] | None) -> int:
         """Make the connections of a closed loop before its start; return the start."""
         if self.load.concurrency is not None:
             for _ in range(min(self.load.concurrency, len(self.load.asks))):
@@ -131,9 +136,9 @@ class _Loop:
                     connection = self.open.get(number)
                     if connection is not None:
                         self._serve(connection, flags)
-        if start_ns is None:
-            return time.monotonic_ns() + (AHEAD_NS if self.load.concurrency is None else 0)
-        return start_ns
+        if agree is not None:
+            return agree()
+        return time.monotonic_ns() + (AHEAD_NS if self.load.concurrency is None else 0)
 
     def _fill(self, start: int) -> None:
         """Put what does not depend on answers into the queue."""

@@ -129,21 +129,33 @@ class Selecting:
         self._selector.close()
 
 
-def allow_files(streams: int) -> None:
+def allow_files(streams: int, *, least: int | None = None) -> None:
     """Raise this process's limit of open files as far as it may go.
+
+    Parameters
+    ----------
+    streams : int
+        Sockets that may be open at once.
+    least : int, optional
+        So many must be; by default all.
 
     Raises
     ------
     InputError
-        Even that is too few for so many streams.
+        This process may not open so many.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = streams + SPARE_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-        if most < wanted:
-            raise InputError(
-                f"{streams} streams need {wanted} open files and this process may open {hard}; "
-                "raise `ulimit -Hn`, or measure with fewer streams"
-            )
+    except (OSError, ValueError):  # macOS says "unlimited" and means kern.maxfilesperproc
+        most = soft
+    needed = (streams if least is None else least) + SPARE_FILES
+    if most < needed:
+        raise InputError(
+            f"{needed - SPARE_FILES} streams need {needed} open files and this process may open {most}; "
+            "raise `ulimit -Hn`, or measure with fewer streams"
+        )
