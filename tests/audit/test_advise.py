@@ -85,3 +85,16 @@ def test_a_promised_quality_keeps_to_what_was_measured():
     found = advise(small(Slo(requests_per_s=50.0, e2e_p99_s=0.2, min_quality=0.5), replicas=1))
     assert found.best is None
     assert any("quality" in line or "none keeps" in line for line in found.because)
+
+
+@pytest.mark.parametrize(
+    ("rate", "changes"),
+    [
+        (1e5, {"model": "mixtral-8x7b", "device": "a10g", "weights": "int4"}),
+        (3.0, {"scheduler": "prefill-first", "prompt_tokens": 2000}),
+        (3.0, {"device": "jetson-orin-nx-16gb", "weights": "int4", "pooled": False, "replicas": 50}),
+    ],
+)
+def test_no_plan_is_too_odd_for_advice(rate, changes):
+    found = advise(small(Slo(requests_per_s=rate, e2e_p99_s=0.5, availability=0.9999), **changes))
+    assert found.best.audit.feasible if found.best is not None else found.because

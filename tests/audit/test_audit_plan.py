@@ -42,6 +42,7 @@ def test_every_plan_survives_its_text(replicas, weights, limit):
         ("e2e_p99_s = 0.1", "e2e_p99_ms = 100", "slo.e2e_p99_ms: no field named"),
         ("requests_per_s = 1000.0", "", "slo.requests_per_s is absent"),
         ("e2e_p99_s = 0.1", "e2e_p99_s = -1", "e2e_p99_s is -1"),
+        ("requests_per_s = 1000.0", "requests_per_s = 1e308", "it must be at most 1e+12"),
         ("[tiers.tinyml]", "[tiers.tiny]", "tiers.tiny"),
         ("params = 10000000.0", "params = inf", "params is inf"),
         ('device = "stm32h743"', 'device = "h100"', "has no flash for weights"),

@@ -266,7 +266,7 @@ class _Search:
         if kept is not None:
             passing.append((1, 0.0, _hourly(kept), kept))
         for candidate in screened.kept:
-            if passing and candidate.moves > min(passing)[0] + DEEPER:
+            if passing and candidate.moves > min(found[0] for found in passing) + DEEPER:
                 break
             if plan.slo.min_quality is not None and not _measured(plan, candidate.tier):
                 continue
@@ -297,6 +297,8 @@ class _Search:
         total = needed
         while plan.slo.availability is not None and k_of_n(needed, total, tier.availability) < plan.slo.availability:
             total += 1
+        if total > MOST_REPLICAS:
+            return None
         return replace(tier, replicas=max(total, planned.replicas))
 
     def _needed(self, plan: Plan, name: str, tier: ServedTier) -> int | None:

@@ -18,6 +18,7 @@ from reckoner.catalogue.device import Device
 from reckoner.design import Design, Serving, Slo, Workload
 from reckoner.errors import ReckonerError
 from reckoner.predict.sweep import Sweep, sweep
+from reckoner.simulate.sizing import MOST_REPLICAS
 
 WEIGHTS = ("fp16", "fp8", "int8", "int4")
 BATCHES = (1, 8, 32, 128)
@@ -232,7 +233,7 @@ def _columns(tier: ServedTier, part: _Part, demand_per_s: float, slo: Slo) -> di
     rate = _column(grid, "requests_per_s", len(batches))
     with np.errstate(divide="ignore"):
         room = WAITING * np.array(batches, dtype=np.float64)[:, None] * np.maximum(1.0 / each - 1.0, 0.01)
-    usable = np.minimum(room / (1.0 + room), FULL)
+    usable = np.minimum(1.0 / (1.0 + 1.0 / room), FULL)
     replicas = (
         np.maximum(np.ceil(demand_per_s / (usable * rate)), 1.0) if tier.pooled else np.full(shape, tier.replicas)
     )
@@ -261,7 +262,7 @@ def _columns(tier: ServedTier, part: _Part, demand_per_s: float, slo: Slo) -> di
     loss += max(math.log(float(same.model.params) / float(part.base.model.params)), 0.0)
     columns |= {
         "loss": loss,
-        "excess": np.where(fits, each, np.inf).reshape(-1),
+        "excess": np.where(fits & ((count <= MOST_REPLICAS) | (not tier.pooled)), each, np.inf).reshape(-1),
         "usd": hourly.reshape(-1),
         "moves": moves.reshape(-1),
         "replicas": count.reshape(-1),
@@ -291,7 +292,7 @@ def _candidate(tier: ServedTier, columns: dict[str, NDArray[Any]], row: int, sch
         output_tokens=int(columns["output_tokens"][row]),
         scheduler="continuous" if drafts else scheduler,
         draft_tokens=drafts,
-        replicas=int(columns["replicas"][row]),
+        replicas=int(min(columns["replicas"][row], MOST_REPLICAS if tier.pooled else tier.replicas)),
     )
     loss, usd, excess = (float(columns[name][row]) for name in ("loss", "usd", "excess"))
     return Candidate(new, moves_between(tier, new), loss, usd, excess)

@@ -21,6 +21,7 @@ MICRO_TIER = "tinyml"
 TIERS = (*SERVED_TIERS, MICRO_TIER)
 
 SCHEDULERS = ("continuous", "prefill-first", "dynamic", "static")
+MOST_REQUESTS_PER_S = 1e12  # beyond all that people could ask. Assumption.
 STEP_TOKENS = 8192
 """Tokens of a step; vLLM's default on a large GPU (:mod:`reckoner.simulate.schedulers`)."""
 MOST_DEVICES = 10_000_000  # of a fleet that nobody pools
@@ -323,6 +324,10 @@ class Plan:
             raise InputError(f"the shares of the tiers add up to {total:.6g}; they must add up to 1")
         if self.slo.requests_per_s is None:
             raise InputError("slo.requests_per_s is absent; give the demand in requests a second")
+        if self.slo.requests_per_s > MOST_REQUESTS_PER_S:
+            raise InputError(
+                f"slo.requests_per_s is {self.slo.requests_per_s!r}; it must be at most {MOST_REQUESTS_PER_S:g}"
+            )
         if not 0.0 <= self.headroom <= 10.0:
             raise InputError(f"headroom is {self.headroom!r}; it must be from 0 to 10")
         object.__setattr__(self, "tiers", {name: self.tiers[name] for name in TIERS if name in self.tiers})
