@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -83,6 +87,28 @@ def test_a_token_that_does_not_fit_the_kernels_buffer_is_stamped_once_and_last()
     sent = [at for at in entry["sent_ns"] if at]
     assert len(entry["sent_ns"]) == 6
     assert sent == sorted(sent)
+
+
+def test_a_server_does_not_outlive_the_client_that_was_killed():
+    code = (
+        "import time\n"
+        "from reckoner.measure.fake_server import fake_server\n"
+        "with fake_server() as url:\n"
+        "    print(url, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        host, _, port = process.stdout.readline().strip().removeprefix("http://").partition(":")
+        socket.create_connection((host, int(port)), timeout=5).close()
+        process.kill()
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except ConnectionRefusedError:
+            return
+        time.sleep(0.05)
+    pytest.fail("the server still listens")
 
 
 @pytest.mark.parametrize("given", [{"streams": ()}, {"streams": (0,)}, {"rate_per_s": 0.0}, {"rate_per_s": np.nan}])

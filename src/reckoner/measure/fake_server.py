@@ -47,7 +47,7 @@ class _Stream:
 
 
 class _Server:
-    def __init__(self, listener: socket.socket, *, fallback: bool) -> None:
+    def __init__(self, listener: socket.socket, *, fallback: bool, parent: int | None) -> None:
         self.listener = listener
         self.poller = new_poller(fallback=fallback)
         self.streams: dict[int, _Stream] = {}
@@ -60,9 +60,12 @@ class _Server:
         if self.stamped:  # inherited by what is accepted, so that a request that came before its accept is stamped too
             listener.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._watch(listener.fileno())
+        self.parent = parent
+        if parent is not None:
+            self._watch(parent)
 
     def serve(self) -> None:
-        """Serve until the process is ended."""
+        """Serve until the process is ended, or the parent hangs up: a client that is killed leaves no server behind."""
         while True:
             now = time.monotonic_ns()
             wait = self.due[0][0] - now if self.due else 50_000_000
@@ -71,6 +74,8 @@ class _Server:
                     self._accept()
                 elif number in self.streams:
                     self._read(number)
+                elif number == self.parent:
+                    return
             self._send_due()
 
     def _watch(self, number: int) -> None:
@@ -209,12 +214,13 @@ def fake_server(*, host: str = "127.0.0.1", certificate: str = "", fallback: boo
     EngineError
         It did not start.
     """
-    command = [sys.executable, "-m", "reckoner.measure.fake_server", "--host", host]
+    command = [sys.executable, "-m", "reckoner.measure.fake_server", "--host", host, "--with-parent"]
     if certificate:
         command += ["--certificate", certificate]
     if fallback:
         command.append("--fallback")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdout is not None  # a pipe was asked for
         assert process.stderr is not None  # a pipe was asked for
         try:
@@ -233,6 +239,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--certificate", default="")
     parser.add_argument("--fallback", action="store_true")
+    parser.add_argument("--with-parent", action="store_true", help="end when stdin is closed")
     given = parser.parse_args()
     family = socket.AF_INET6 if ":" in given.host else socket.AF_INET
     listener = socket.create_server((given.host, given.port), family=family, backlog=4096)
@@ -246,7 +253,8 @@ def main() -> None:
         sys.stdout.write(f"http://{shown}:{port}\n")
     sys.stdout.flush()
     allow_files(8192)
-    _Server(listener, fallback=given.fallback).serve()
+    parent = sys.stdin.fileno() if given.with_parent else None
+    _Server(listener, fallback=given.fallback, parent=parent).serve()
 
 
 def _unseal(outer: socket.socket, inner: tuple[str, int], certificate: str) -> None:

@@ -127,12 +127,19 @@ def main() -> None:
     outbox = _Outbox(os.dup(1))
     os.dup2(2, 1)  # nothing that somebody prints gets among the messages
     try:
+        _work(outbox, stopped)
+        outbox.close()
+    except BrokenPipeError:  # the parent is gone: nobody wants to know
+        sys.exit(1)
+
+
+def _work(outbox: _Outbox, stopped: list[int]) -> None:
+    def start() -> int:
+        outbox.put(READY)
+        return decoded(_told(sys.stdin.buffer), int)
+
+    try:
         job = decoded(_told(sys.stdin.buffer), Job)
-
-        def start() -> int:
-            outbox.put(READY)
-            return decoded(_told(sys.stdin.buffer), int)
-
         run = drive(
             job.address, job.load, patience=job.patience, stamped=job.stamped, watch=outbox.ended,
             stop=lambda: bool(stopped), start=start,
@@ -141,9 +148,6 @@ def main() -> None:
     except ReckonerError as error:
         name = InputError.__name__ if isinstance(error, InputError) else EngineError.__name__
         outbox.put(REFUSED, (name, str(error)))
-    except BrokenPipeError:  # the parent is gone: nobody wants to know
-        sys.exit(1)
-    outbox.close()
 
 
 if __name__ == "__main__":
