@@ -111,6 +111,17 @@ def test_a_server_does_not_outlive_the_client_that_was_killed():
     pytest.fail("the server still listens")
 
 
+def test_a_self_test_beyond_the_files_that_may_be_open_is_refused_before_it_starts_and_runs_below_them():
+    command = "ulimit -n 600 && exec {} -m reckoner measure --selftest --json --streams {}"
+    beyond, below = (
+        subprocess.run(["bash", "-c", command.format(sys.executable, n)], capture_output=True, text=True, check=False)
+        for n in (700, 100)
+    )
+    assert beyond.returncode == 2
+    assert "700 streams need 732 open files and this process may open 600" in beyond.stderr
+    assert json.loads(below.stdout)["streams"][0]["failed"] == 0
+
+
 @pytest.mark.parametrize("given", [{"streams": ()}, {"streams": (0,)}, {"rate_per_s": 0.0}, {"rate_per_s": np.nan}])
 def test_a_self_test_of_no_streams_or_no_rate_is_refused(given):
     with pytest.raises(InputError):

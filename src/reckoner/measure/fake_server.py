@@ -31,6 +31,7 @@ from reckoner.measure.wire.poller import allow_files, new_poller
 _TIMESPEC = struct.Struct("@ll")
 _ROOM = socket.CMSG_SPACE(_TIMESPEC.size) if hasattr(socket, "CMSG_SPACE") else 0
 SPIN_NS = 1_200_000
+MOST_STREAMS, LEAST_STREAMS = 8192, 64  # connections that it makes room for, and does not start without
 
 
 @dataclass(slots=True)
@@ -252,7 +253,7 @@ def main() -> None:
     else:
         sys.stdout.write(f"http://{shown}:{port}\n")
     sys.stdout.flush()
-    allow_files(8192)
+    allow_files(MOST_STREAMS, least=LEAST_STREAMS)
     parent = sys.stdin.fileno() if given.with_parent else None
     _Server(listener, fallback=given.fallback, parent=parent).serve()
 

@@ -16,6 +16,7 @@ from reckoner.measure.fake_server import fake_server
 from reckoner.measure.wire.address import Address, address_of, request_bytes
 from reckoner.measure.wire.load import Ask, Load, Patience, Run
 from reckoner.measure.wire.many import drive_many
+from reckoner.measure.wire.poller import allow_files
 from reckoner.measure.wire.record import records_of, stamps_of
 
 STREAMS = (1, 64, 512)
@@ -107,7 +108,7 @@ def selftest(
     Raises
     ------
     InputError
-        No stream, or no such rate.
+        No stream, more streams than a process may open files, or no such rate.
     EngineError
         The fake server did not start.
     """
@@ -115,6 +116,7 @@ def selftest(
         raise InputError(f"streams are {tuple(streams)}; give numbers of at least 1")
     if not 0.0 < rate_per_s < float("inf"):
         raise InputError(f"rate_per_s is {rate_per_s!r}; it must be above 0 tokens per second")
+    allow_files(-(-max(streams) // max(processes, 1)))  # each process has its share open
     with fake_server() as url:
         address = address_of(url)
         return [
