@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -133,3 +134,24 @@ def test_a_server_that_is_no_such_server_is_said(url):
 def test_a_load_is_open_or_closed():
     with pytest.raises(InputError, match="open or closed"):
         Shape()
+
+
+def test_a_run_that_nobody_answers_is_told_in_plain_values():
+    address = address_of("http://127.0.0.1:9")
+    load = load_of(address, "m", ["x"] * 3, [2] * 3, Shape(concurrency=2))
+    found = measured(address, load, [(1, 2)] * 3, check_client=False)
+    document = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert (document["answered"], document["failed"]) == (0, {"connect": 3})
+    assert document["client"]["read_lag_p99_s"] is None
+
+
+def test_a_check_of_the_client_that_fails_costs_no_measurement(url, monkeypatch):
+    def fails(*_, **__):
+        raise EngineError("the client cannot be judged; try again on a quieter machine")
+
+    monkeypatch.setattr("reckoner.measure.session.paced_error", fails)
+    address = address_of(url)
+    load = load_of(address, "ttft=0.01", ["x"] * 4, [3] * 4, Shape(concurrency=2))
+    found = measured(address, load, [(1, 3)] * 4)
+    assert (found.answered, found.client) == (4, None)
+    assert "cannot be judged" in found.to_dict()["client"]["error_unknown"]

@@ -105,6 +105,8 @@ def show_measured(found: Measured, document: dict[str, Any]) -> None:
         f"client: {found.stamps} stamps{own}; sent at most {1e3 * found.late_p99_s:.3g} ms late (P99); "
         f"{100 * found.coalesced:.2g} % of tokens came together"
     )
+    if found.client_why:
+        lines.append(f"the client's own error is unknown: {found.client_why}")
     if found.clock_stepped_s:
         lines.append(
             f"the clock was stepped by {found.clock_stepped_s:.3g} s meanwhile, so stamps are the client's own"

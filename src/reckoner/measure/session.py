@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from reckoner.errors import InputError
+from reckoner.errors import InputError, ReckonerError
 from reckoner.measure.events import Floats, RequestRecord
 from reckoner.measure.metrics import VERSION, counted, latency_s
 from reckoner.measure.selftest import ClientError, paced_error
@@ -75,8 +74,9 @@ class Measured:
         "kernel" or "user".
     clock_stepped_s : float
         By how much the clock was stepped meanwhile; stamps are then the user's. [s]
-    read_lag_p99_s : float
-        How long what had come lay unread: the error of a client without kernel stamps. [s]
+    read_lag_p99_s : float or None
+        How long what had come lay unread: the error of a client without kernel stamps. None where nothing came, or
+        nothing was stamped. [s]
     late_p99_s : float
         How late requests were sent. [s]
     coalesced : float
@@ -86,9 +86,12 @@ class Measured:
     cpu_us_per_token : float
         CPU of the client by token, waiting awake included. [us]
     client : ClientError or None
-        The client's error at this load against a server with a known schedule; None where it was not tried.
+        The client's error at this load against a server with a known schedule; None where it was not tried,
+        or could not be told.
     precision : Enough
         Whether the mean of E2E is known well enough.
+    client_why : str
+        Why the client's error could not be told; empty where it was, or was not tried.
     """
 
     records: tuple[RequestRecord, ...]
@@ -103,13 +106,14 @@ class Measured:
     counted_by: str
     stamps: str
     clock_stepped_s: float
-    read_lag_p99_s: float
+    read_lag_p99_s: float | None
     late_p99_s: float
     coalesced: float
     most_in_flight: int
     cpu_us_per_token: float
     client: ClientError | None
     precision: Enough
+    client_why: str = ""
 
     @property
     def answered(self) -> int:
@@ -159,6 +163,7 @@ class Measured:
                 "most_in_flight": self.most_in_flight,
                 "cpu_us_per_token": self.cpu_us_per_token,
                 "error": None if self.client is None else self.client.to_dict(),
+                "error_unknown": self.client_why,
             },
         }  # fmt: skip
 
@@ -232,12 +237,14 @@ def measured(  # noqa: PLR0913 - a load, and how to look at it
     """
     run = drive_many(address, load, processes=processes, patience=patience, watch=watch, stop=stop)
     records = records_of(run, asked, stamps=stamps)
-    client = (
-        paced_error(run.most_in_flight, _tokens_per_s(records), processes=processes)
-        if check_client and run.seen
-        else None
-    )
-    return tell(run, records, load, warmup=warmup, goal=goal, stamps=stamps or stamps_of(run), client=client)
+    client, why = None, ""
+    if check_client and run.seen:
+        try:
+            client = paced_error(run.most_in_flight, _tokens_per_s(records), processes=processes)
+        except ReckonerError as error:  # what was measured stays, whatever becomes of its check
+            why = str(error)
+    found = tell(run, records, load, warmup=warmup, goal=goal, stamps=stamps or stamps_of(run), client=client)
+    return replace(found, client_why=why)
 
 
 def tell(
@@ -281,7 +288,7 @@ def tell(
         counted_by=", ".join(sorted({t.by for t in tokens})),
         stamps=stamps,
         clock_stepped_s=run.stepped_ns * 1e-9,
-        read_lag_p99_s=float(np.quantile(lag, 0.99)) if len(lag) else math.nan if stamps == "kernel" else 0.0,
+        read_lag_p99_s=float(np.quantile(lag, 0.99)) if len(lag) else None,
         late_p99_s=float(np.quantile(late, 0.99)) if len(late) else 0.0,
         coalesced=sum(r.coalesced for r in steady) / text_events if text_events else 0.0,
         most_in_flight=run.most_in_flight,
