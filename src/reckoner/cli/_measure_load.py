@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from reckoner.simulate.arrivals import Arrivals
 
 Asked = list[tuple[int, int]]
+PIECE = re.compile(rb'"(?:content|text|reasoning|reasoning_content)" ?: ?"[^"]')
+"""A read that brings text: what comes before, such as the role, is no token on the screen either."""
 
 
 def load_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -153,10 +156,11 @@ class Live:
         self.done += 1
         self.bad += bool(seen.state or seen.why or seen.head is None or seen.head.status != 200)
         times = seen.user_ns
-        if len(times) > 1:
-            self.firsts.append((times[1] - seen.sent_ns) * 1e-6)
-        if len(times) > 3:
-            self.gaps.append((times[-2] - times[1]) * 1e-6 / (len(times) - 3))
+        first = next((row for row, data in enumerate(seen.reads) if PIECE.search(data)), None)
+        if first is not None:
+            self.firsts.append((times[first] - seen.sent_ns) * 1e-6)
+            if len(times) > first + 3:  # the last read is the end of the stream
+                self.gaps.append((times[-2] - times[first]) * 1e-6 / (len(times) - 2 - first))
         if self.journal is not None:
             self.journal.add({
                 "index": seen.index, "scheduled_ns": seen.scheduled_ns, "sent_ns": seen.sent_ns, "state": seen.state,

@@ -30,8 +30,18 @@ def endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options: list[Callable[[Any], Any]] = [
         click.option("--served", help="Name under which the server knows its model; by default the first it lists."),
         click.option("--gguf", type=click.Path(dir_okay=False, path_type=Path), help="Start llama.cpp on this file."),
-        click.option("--parallel", type=click.IntRange(1), default=4, show_default=True, help="Slots of that server."),
-        click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of that server."),
+        click.option(
+            "--numpy", type=click.Path(file_okay=False, path_type=Path), help="Start the NumPy decoder on this."
+        ),
+        click.option(
+            "--transformers",
+            type=click.Path(file_okay=False, path_type=Path),
+            help="Start transformers on this folder.",
+        ),
+        click.option("--parallel", type=click.IntRange(1), default=4, show_default=True, help="Slots of llama.cpp."),
+        click.option(
+            "--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of an engine started here."
+        ),
         click.option("--api", type=click.Choice(tuple(APIS)), default="chat", show_default=True),
         click.option("--dialect", type=click.Choice(tuple(DIALECTS)), default="openai", show_default=True),
         click.option("--key-env", default="OPENAI_API_KEY", show_default=True, help="Variable that holds the API key."),
@@ -84,11 +94,20 @@ def command(address: str | None, **options: Any) -> int:
     """  # noqa: D301 - click reads the backspace as "keep these lines"
     if options["selftest"]:
         return _selftest(options)
-    if (address is None) == (options["gguf"] is None):
-        raise InputError("give one address such as http://localhost:8000, or --gguf FILE, or --selftest")
-    if options["gguf"] is None:
-        assert address is not None  # one of the two was given
+    folders = {"numpy": options["numpy"], "transformers": options["transformers"]}
+    if sum(given is not None for given in (address, options["gguf"], *folders.values())) != 1:
+        raise InputError(
+            "give one address such as http://localhost:8000, or --gguf FILE, --numpy DIR or --transformers DIR, or "
+            "--selftest"
+        )
+    if address is not None:
         return _measure(address, options)
+    for engine, folder in folders.items():
+        if folder is not None:
+            from reckoner.engines.openai_server import engine_server
+
+            with engine_server(engine, folder, threads=options["threads"]) as started:
+                return _measure(started, {**options, "dialect": "vllm"})  # it knows ignore_eos too
     from reckoner.engines.llamacpp_server import llamacpp_server
 
     with llamacpp_server(options["gguf"], parallel=options["parallel"], threads=options["threads"]) as started:

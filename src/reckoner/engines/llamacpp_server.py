@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from reckoner.engines.child import served
 from reckoner.engines.gguf_file import check_gguf
-from reckoner.errors import EngineError, InputError, MissingExtraError
-
-START_S = 120.0
+from reckoner.errors import InputError, MissingExtraError
 
 
 @contextmanager
@@ -45,21 +43,9 @@ def llamacpp_server(gguf: str | Path, *, parallel: int = 4, threads: int = 1, n_
     if parallel < 1 or threads < 1:
         raise InputError(f"parallel is {parallel} and threads {threads}; each is at least 1")
     context = n_ctx or (facts.context_length or 2048) * parallel
-    command = [
-        sys.executable, "-m", "reckoner.engines.llamacpp_server", str(gguf), "--parallel", str(parallel), "--threads",
-        str(threads), "--context", str(context),
-    ]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None  # a pipe was asked for
-        assert process.stderr is not None  # a pipe was asked for
-        try:
-            for line in process.stdout:
-                if line.startswith("http"):
-                    yield line.strip()
-                    return
-            raise EngineError(f"llama.cpp did not start on {gguf}: {process.stderr.read().strip()[-300:]}")
-        finally:
-            process.kill()
+    arguments = [str(gguf), "--parallel", str(parallel), "--threads", str(threads), "--context", str(context)]
+    with served("reckoner.engines.llamacpp_server", arguments, f"llama.cpp on {gguf}") as address:
+        yield address
 
 
 def main() -> None:
@@ -81,6 +67,7 @@ def main() -> None:
     params.endpoint_metrics, params.fit_params, params.ui = True, False, False
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = given.threads
     params.cache_prompt, params.cache_ram_mib, params.warmup = False, 0, True
+    params.verbosity = -1  # its log of every request is time that it does not compute
     server = xllamacpp.Server(params)
     sys.stdout.write(f"{server.listening_address}\n")
     sys.stdout.flush()
