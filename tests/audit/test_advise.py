@@ -60,6 +60,13 @@ def test_too_little_capacity_takes_one_move():
     assert found.best.moves[0].field in ("replicas", "device", "batch", "weights")
 
 
+def test_without_a_promised_latency_capacity_alone_decides():
+    found = advise(small(Slo(requests_per_s=50.0, availability=0.99), batch=32), models=())
+    assert found.best is not None
+    assert len(found.best.moves) == 1
+    assert found.best.audit.feasible is True
+
+
 def test_another_scheduler_is_one_move():
     promise = Slo(requests_per_s=40.0, e2e_p99_s=1.5)
     found = advise(small(promise, batch=32, replicas=2, scheduler="static"), models=())

@@ -36,6 +36,11 @@ def test_every_plan_survives_its_text(replicas, weights, limit):
         ("share = 0.6", 'share = "most"', "plan: tiers.cloud.share is 'most': expected `float`, got `str`"),
         ("share = 0.6", "share = nan", "share is nan; it must be from 0 to 1"),
         ("tp = 1", "tp = 3", "tp is 3"),
+        (
+            'device = "jetson-orin-nx-16gb"\nweights = "int8"\nkv = "bf16"\ntp = 1',
+            'device = "jetson-orin-nx-16gb"\nweights = "int8"\nkv = "bf16"\ntp = 2',
+            "plan: tiers.edge: tp is 2, but nvidia-jetson-orin-nx-16gb has no link to another device; take tp = 1",
+        ),
         ("tp = 1", "tp = 1.5", "tiers.cloud.tp is 1.5: expected `int`"),
         ("replicas = 2\n", "replicas = 0\n", "replicas is 0; it must be a whole number from 1"),
         ("batch = 64", "batchh = 64", "plan: tiers.cloud.batchh: no field named 'batchh'. Did you mean batch?"),

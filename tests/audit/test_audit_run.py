@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from reckoner.audit.brief import brief
 from reckoner.audit.invariants import NAMES
 from reckoner.audit.plan import Measured, Plan, ServedTier
+from reckoner.audit.repair import repair
 from reckoner.audit.run import audit
 from reckoner.audit.verdict import Verdict
 from reckoner.design import Slo
@@ -176,3 +177,16 @@ def test_a_cadence_is_advised_only_where_one_is_needed_and_can_be_kept(per_day, 
     verdict = audit(replace(one(), drift=drift)).verdict("psi")
     assert verdict.holds is (said == "")
     assert said in verdict.fix
+
+
+def test_a_device_without_memory_fails_and_is_named():
+    verdict = audit(one(device="hailo-8l", weights="int8", model="qwen2.5-0.5b")).verdict("memory_bytes", "cloud")
+    assert verdict.holds is False
+    assert "no memory of its own" in verdict.fix
+
+
+def test_a_verdict_that_fails_can_always_be_offered_a_repair(the_brief):
+    linkless = the_brief.with_tier("edge", model="llama-2-13b", weights="fp16")
+    found = audit(linkless)
+    made = repair(found, found.verdict("memory_bytes", "edge"))
+    assert made.plan.tiers["edge"].tp == 1

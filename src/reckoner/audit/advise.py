@@ -294,12 +294,8 @@ class _Search:
             replicas = max(2 * replicas, needed or 0)
             if replicas > MOST_REPLICAS:
                 return None
-        total = needed
-        while plan.slo.availability is not None and k_of_n(needed, total, tier.availability) < plan.slo.availability:
-            total += 1
-        if total > MOST_REPLICAS:
-            return None
-        return replace(tier, replicas=max(total, planned.replicas))
+        total = _provided(needed, tier.availability, plan.slo.availability)
+        return None if total is None else replace(tier, replicas=max(total, planned.replicas))
 
     def _needed(self, plan: Plan, name: str, tier: ServedTier) -> int | None:
         self.simulated += 1
@@ -341,6 +337,21 @@ def _worth_combining(passing: list[tuple[int, float, float, ServedTier]]) -> lis
             best.append(cheap[3])
             cheapest = cheap[2]
     return best[:MOST_COMBINED]
+
+
+def _provided(needed: int, each: float, goal: float | None) -> int | None:
+    """Fewest replicas of which the needed ones are up often enough; None where that takes more than anybody has."""
+    if goal is None:
+        return needed
+    low, high = needed - 1, needed
+    while k_of_n(needed, high, each) < goal:
+        low, high = high, 2 * high
+        if high > MOST_REPLICAS:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if k_of_n(needed, middle, each) >= goal else (middle, high)
+    return high
 
 
 def _passes(plan: Plan, tier: ServedTier, needed: int | None) -> bool:

@@ -161,7 +161,8 @@ def _parts(tier: ServedTier, models: Sequence[str]) -> Iterator[_Part]:
     chosen = [own.name, *(name for name in models if name != own.name and find.model(name).params <= own.params)]
     for device in _devices(tier):
         for name in dict.fromkeys(chosen):
-            ranks = dict.fromkeys((tier.tp, *(RANKS if tier.pooled and device.link_bytes_per_s else (1,))))
+            linked = device.link_bytes_per_s is not None
+            ranks = dict.fromkeys((tier.tp, *(RANKS if tier.pooled else (1,))) if linked else (1,))
             formats = dict.fromkeys((tier.weights, *WEIGHTS))
             weights = tuple(w for w in formats if _design(name, device.name, w, 1, tier.engine) is not None)
             fitting = tuple(r for r in ranks if weights and _design(name, device.name, weights[0], r, tier.engine))
@@ -233,10 +234,11 @@ def _columns(tier: ServedTier, part: _Part, demand_per_s: float, slo: Slo) -> di
     rate = _column(grid, "requests_per_s", len(batches))
     with np.errstate(divide="ignore"):
         room = WAITING * np.array(batches, dtype=np.float64)[:, None] * np.maximum(1.0 / each - 1.0, 0.01)
-    usable = np.minimum(1.0 / (1.0 + 1.0 / room), FULL)
+    usable = np.minimum(1.0 / (1.0 + 1.0 / room), FULL)  # room without end where no latency was promised
     replicas = (
         np.maximum(np.ceil(demand_per_s / (usable * rate)), 1.0) if tier.pooled else np.full(shape, tier.replicas)
     )
+    most = MOST_REPLICAS if tier.pooled else np.inf
     device = part.base.device
     usd = rent(tier) if device == device_of(tier.device) else rent(tier, device.name)
     tp = _column(grid, "tp", len(batches)) if "tp" in axes else np.full(shape, float(part.ranks[0]))
@@ -262,10 +264,10 @@ def _columns(tier: ServedTier, part: _Part, demand_per_s: float, slo: Slo) -> di
     loss += max(math.log(float(same.model.params) / float(part.base.model.params)), 0.0)
     columns |= {
         "loss": loss,
-        "excess": np.where(fits & ((count <= MOST_REPLICAS) | (not tier.pooled)), each, np.inf).reshape(-1),
+        "excess": np.where(fits & (count <= most), each, np.inf).reshape(-1),
         "usd": hourly.reshape(-1),
         "moves": moves.reshape(-1),
-        "replicas": count.reshape(-1),
+        "replicas": np.minimum(count, most).reshape(-1),
     }
     columns["model"] = np.full(moves.size, part.base.model.name, dtype=object)
     columns["device"] = np.full(moves.size, part.base.device.name, dtype=object)
@@ -292,7 +294,7 @@ def _candidate(tier: ServedTier, columns: dict[str, NDArray[Any]], row: int, sch
         output_tokens=int(columns["output_tokens"][row]),
         scheduler="continuous" if drafts else scheduler,
         draft_tokens=drafts,
-        replicas=int(min(columns["replicas"][row], MOST_REPLICAS if tier.pooled else tier.replicas)),
+        replicas=int(columns["replicas"][row]),
     )
     loss, usd, excess = (float(columns[name][row]) for name in ("loss", "usd", "excess"))
     return Candidate(new, moves_between(tier, new), loss, usd, excess)

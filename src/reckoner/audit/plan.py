@@ -380,7 +380,10 @@ def _design(  # noqa: PLR0913, PLR0917 - the fields of a tier that make a design
         draft_tokens=float(draft_tokens),
         acceptance=acceptance,
     )
-    return Design(model=find.model(model), device=device_of(device), serving=serving)
+    design = Design(model=find.model(model), device=device_of(device), serving=serving)
+    if tp > 1 and design.device.link_bytes_per_s is None:
+        raise InputError(f"tp is {tp}, but {design.device.name} has no link to another device; take tp = 1")
+    return design
 
 
 @cache
