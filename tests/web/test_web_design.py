@@ -55,7 +55,18 @@ def made(values):
         return brief()
 
 
-@pytest.mark.parametrize("name", sorted(NAMES))
+LINKLESS = ("edge.tp", "mobile.tp")
+
+
+@pytest.mark.parametrize("name", LINKLESS)
+def test_a_device_without_a_link_shares_no_layer_until_it_is_another_device(name):
+    with pytest.raises(InputError, match="has no link to another device"):
+        plan_of_values(brief(), {name: "2"})
+    tier = name.partition(".")[0]
+    assert plan_of_values(brief(), {name: "2", f"{tier}.device": "h100"}).tiers[tier].tp == 2
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - {*LINKLESS}))
 def test_every_control_changes_the_plan(name):
     one = NAMES[name]
     steps = [one.value + one.step, one.value - one.step] if one.kind != "choice" else one.options
