@@ -98,6 +98,7 @@ def test_a_rate_is_searched_under_a_limit(url):
         (("http://x", "--rate", "0"), "rates are above 0"),
         (("http://x", "--rate", "1", "-c", "2"), "give one of them"),
         (("http://x", "-m", "llama-3.1-8b"), "takes both -m MODEL and -d DEVICE"),
+        (("http://x", "--next"), "--next takes -m MODEL and -d DEVICE"),
         (("http://x", "--find-rate"), "--find-rate needs a limit"),
         (("http://x", "--find-rate", "--ttft-p99", "1"), "at least 598 requests"),
         (("--selftest", "--streams", "x"), "give numbers such as"),

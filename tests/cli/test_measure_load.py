@@ -124,3 +124,26 @@ def test_the_line_takes_no_role_for_a_token():
     )  # fmt: skip
     assert live.firsts == [50.0]
     assert live.gaps == [10.0]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [("--trace", "trace.csv"), ("--ramp", "40:80", "-n", "3"), ("--rate", "60", "-n", "3"), ("-c", "2", "-n", "3")],
+)
+def test_every_way_in_which_requests_come_is_driven(how, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trace.csv").write_text(
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n"
+        "2023-11-16 18:17:03.0,40,2\n2023-11-16 18:17:03.1,50,3\n2023-11-16 18:17:03.2,60,4\n"
+    )
+    with fake_server() as url:
+        found = CliRunner().invoke(
+            command,
+            [url, "--served", "ttft=0.004,itl=0.001", *how, "--output", "3", "--no-check-client", "--json"],
+            catch_exceptions=False, standalone_mode=False,
+        )  # fmt: skip
+    document = json.loads(found.stdout.strip().splitlines()[-1])
+    assert (document["answered"], document["failed"]) == (3, {})
+    if how[0] == "--trace":
+        assert document["prompt_tokens"]["asked"] == 50.0
+        assert document["asked_per_s"] == pytest.approx(10.0)

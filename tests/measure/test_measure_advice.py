@@ -97,6 +97,21 @@ def test_the_next_point_is_near_what_matters():
     assert all(p.after <= p.before + 1e-12 for p in found)
 
 
+def test_a_place_that_was_measured_has_less_left_to_tell():
+    design = Design(model=model("llama-3.1-8b"), device=device("h100"), serving=Serving(batch=16.0))
+    matters = Workload(prompt_tokens=512.0, output_tokens=128.0)
+    places = [(b, matters) for b in (1.0, 16.0, 256.0)]
+    before = next_points(design, matters, places)
+    after = next_points(design, matters, places, measured=[(16.0, matters)])
+    here = next(point for point in before if point.batch == 16.0)
+    assert after[0].before == pytest.approx(here.after)
+    gain = {point.batch: point.before - point.after for point in after}
+    assert gain[16.0] < 0.5 * (here.before - here.after)
+    twice = next_points(design, matters, places, measured=[(16.0, matters), (1.0, matters)])
+    other_way = next_points(design, matters, places, measured=[(1.0, matters), (16.0, matters)])
+    assert twice[0].before == pytest.approx(other_way[0].before)  # what is known does not depend on the order
+
+
 def test_slopes_of_a_memory_bound_step_point_at_the_bandwidth():
     design = Design(model=model("llama-3.1-8b"), device=device("h100"))
     (row,) = slopes(design, Workload(prompt_tokens=128.0, output_tokens=512.0), PRIOR, ("tpot_s",))

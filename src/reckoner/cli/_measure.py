@@ -229,7 +229,7 @@ def compared_with(
         "subject": subject,
     }
     if options["wants_next"]:
-        document["next"] = _next(question)
+        document["next"] = _next(question, bool(compared))
     return document
 
 
@@ -265,7 +265,8 @@ def signs_of(found: Measured, kind: Any, server: Mapping[str, float]) -> Any:
     )
 
 
-def _next(question: Prediction) -> list[dict[str, Any]]:
+def _next(question: Prediction, was_measured: bool) -> list[dict[str, Any]]:
+    """Places to measure at next, once this run has told what it can."""
     from dataclasses import asdict, replace
 
     from reckoner.measure.next_point import next_points
@@ -277,7 +278,9 @@ def _next(question: Prediction) -> list[dict[str, Any]]:
         for scale in (0.25, 1.0, 4.0)
         if float(w.prompt_tokens) * scale >= 1.0
     ]
-    found = next_points(question.design, replace(w, requests_per_s=0.0), places)
+    here = replace(w, requests_per_s=0.0)
+    batch = float(question.design.serving.batch)
+    found = next_points(question.design, here, places, measured=[(batch, here)] if was_measured else [])
     return [asdict(point) for point in found[:5]]
 
 

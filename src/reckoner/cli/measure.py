@@ -141,6 +141,8 @@ def _measure(url: str, options: dict[str, Any]) -> int:
         url, api=options["api"], dialect=options["dialect"], key=os.environ.get(options["key_env"], ""),
         headers=_headers(options["headers"]), ca_file=options["ca_file"],
     )  # fmt: skip
+    if options["wants_next"] and options["model"] is None:
+        raise InputError("--next takes -m MODEL and -d DEVICE: it is their uncertainty that a measurement shrinks")
     served = options["served"] or _first_model(address)
     options = {**options, "seed": seed_of(options)}
     if options["find_rate"]:

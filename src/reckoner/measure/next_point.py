@@ -45,7 +45,7 @@ class Point:
 
 def next_points(
     design: Design, matters: Workload, candidates: Sequence[tuple[float, Workload]], *, efficiency: Efficiency = PRIOR,
-    noise: float = NOISE,
+    measured: Sequence[tuple[float, Workload]] = (), noise: float = NOISE,
 ) -> list[Point]:  # fmt: skip
     r"""Rank places to measure at, best first.
 
@@ -59,6 +59,8 @@ def next_points(
         Batch and workload of each place.
     efficiency : Efficiency
         What is known of the deployment, with its covariance.
+    measured : sequence of (float, Workload)
+        Places that were measured since: what they told is no longer to be learned.
     noise : float
         Standard deviation of a measurement, in the logarithm.
 
@@ -84,12 +86,13 @@ def next_points(
         raise InputError(f"noise is {noise!r}; it must be above 0")
     target = slopes(design, matters, efficiency, ("output_tokens_per_s",))[0]
     sigma = efficiency.covariance
+    for batch, workload in measured:
+        sigma = learned(sigma, slopes(_at(design, batch), workload, efficiency, METRICS), noise)
     before = float(np.sqrt(target @ sigma @ target))
     found = []
     for batch, workload in candidates:
         try:
-            at = replace(design, serving=replace(design.serving, batch=float(batch)))
-            rows = slopes(at, workload, efficiency, METRICS)
+            rows = slopes(_at(design, batch), workload, efficiency, METRICS)
         except ReckonerError:
             continue
         after = learned(sigma, rows, noise)
@@ -101,6 +104,10 @@ def next_points(
             )
         )  # fmt: skip
     return sorted(found, key=lambda p: (p.after, p.batch, p.prompt_tokens, p.output_tokens))
+
+
+def _at(design: Design, batch: float) -> Design:
+    return replace(design, serving=replace(design.serving, batch=float(batch)))
 
 
 def learned(sigma: Floats, rows: Floats, noise: float) -> Floats:
