@@ -106,6 +106,8 @@ class ServedTier:
         if self.draft_tokens and self.scheduler != "continuous":
             raise InputError(f"draft_tokens is {self.draft_tokens}; speculation is simulated under continuous batching")
         design_of(self)
+        if not device_of(self.device).memory_bytes:
+            raise InputError(f"device is {self.device}, which states no memory of its own; take one that does")
 
     @property
     def devices(self) -> int:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from reckoner.audit.advise import Move, moves_of, settle
 from reckoner.audit.candidates import MODELS, WEIGHTS
-from reckoner.audit.plan import MicroTier, Plan, ServedTier, device_of
+from reckoner.audit.plan import MicroTier, Plan, ServedTier, Tier, device_of
 from reckoner.audit.run import Audit, audit
+from reckoner.audit.served import availability
 from reckoner.audit.verdict import Verdict
 from reckoner.catalogue import find
 from reckoner.errors import ReckonerError
@@ -153,14 +154,23 @@ def _spared(found: Audit) -> list[Plan]:
                 return []
             if tier.pooled:
                 needed[name] = int(of)
-    plans = []
+    asked = plan.slo.availability or 0.0
     for spares in range(1, SPARES + 1):
         tiers = dict(plan.tiers)
         for name, least in needed.items():
             old = plan.tiers[name]
             tiers[name] = replace(old, replicas=max(least + spares, old.replicas))
-        plans.append(replace(plan, tiers=tiers))
-    return plans
+        up = sum(tier.share * _up(found, name, tier, needed) for name, tier in tiers.items())
+        if up >= asked:
+            return [replace(plan, tiers=tiers)]
+    return []
+
+
+def _up(found: Audit, name: str, tier: Tier, needed: Mapping[str, int]) -> float:
+    """Share of time that a tier answers, with as many replicas needed as before."""
+    if name in needed and isinstance(tier, ServedTier):
+        return availability(tier, needed[name])
+    return found.figures[name]["availability"].value or 0.0
 
 
 def _fewer(found: Audit) -> list[Plan]:

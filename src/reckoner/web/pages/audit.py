@@ -106,7 +106,7 @@ def ask_1(acts, first, lesson, mo, widgets):
 
 
 @app.cell(hide_code=True)
-def do_lock_1(ReckonerError, choice_1, figure_1, lesson, lock_1, mo, note, set_turn, turn, visit):
+def do_lock_1(ReckonerError, choice_1, figure_1, lesson, lock_1, mo, note, set_turn, visit):
     mo.stop(not lock_1.value)
     _said = ""
     if choice_1.value is None or figure_1.value is None:
@@ -172,25 +172,21 @@ def knobs(base, controls, mo, second, widgets):
 
 
 @app.cell(hide_code=True)
-def design(ReckonerError, base, form, keep, plan_of_values, visit):
+def design(ReckonerError, audit, base, form, keep, plan_of_values, visit):
+    # A design that cannot be built or judged (a device without a link, tp 2) is told in a sentence; the last good one
+    # stays in sight.
     try:
-        plan, refused = plan_of_values(base(), form.value), ""
-        keep(visit.person, plan)
+        found, refused = audit(plan_of_values(base(), form.value)), ""
+        keep(visit.person, found.plan)
     except ReckonerError as _error:
-        plan, refused = base(), str(_error)
-    return plan, refused
-
-
-@app.cell(hide_code=True)
-def judged(audit, plan):
-    found = audit(plan)
-    return (found,)
+        found, refused = audit(base()), str(_error)
+    return found, refused
 
 
 @app.cell(hide_code=True)
 def live(acts, changed, first, found, mo, note, panel, refused, second):
     mo.Html(
-        (note(f"{refused} The figures below are of the last design that could be built.", "fail") if refused else "")
+        (note(f"{refused} The figures below are of the design before.", "fail") if refused else "")
         + (note(f"**Changed:** {changed()}", "pass") if changed() else "")
         + acts.live_hud(found, first, second)
         + panel.panel(found)
