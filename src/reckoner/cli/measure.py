@@ -242,9 +242,11 @@ def _find_rate(address: Address, served: str, options: dict[str, Any]) -> int:
         found, document = _one(address, served, rate, quiet, len(runs))
         tails = {m: found.latencies[m].percentiles.get(0.99) for m in limits if m in found.latencies}
         good = met(tails, limits) if not found.failed else False
-        runs.append({"rate": rate, "met": good, "latency_s": document["latency_s"]})
+        runs.append({"rate": rate, "met": good, "failed": found.failed, "latency_s": document["latency_s"]})
         words = {True: "met", False: "not met", None: "not to be told, the limit lies inside the interval"}
-        click.echo(f"{rate:.4g} requests/s: {words[good]}", err=True)
+        seen = [f"{metric} P99 {tail.value:.4g} s" for metric, tail in tails.items() if tail is not None]
+        seen += [f"{count} x {state}" for state, count in sorted(found.failed.items())]
+        click.echo(f"{rate:.4g} requests/s: {words[good]} ({', '.join(seen) or 'no P99'})", err=True)
         return good
 
     found = carried(passes, first, most=options["most_rate"] or math.inf)
