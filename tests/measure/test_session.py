@@ -38,8 +38,10 @@ def test_figures_are_those_of_the_schedule(url):
     found = run(url)
     assert found.answered == 40
     assert found.failed == {}
-    assert found.latencies["ttft"].percentiles[0.5].value == pytest.approx(0.02, abs=0.004)
-    assert found.latencies["tpot"].mean.value == pytest.approx(0.004, abs=0.001)
+    medians = {metric: found.latencies[metric].percentiles[0.5].value for metric in ("ttft", "tpot", "e2e")}
+    assert medians["ttft"] == pytest.approx(0.02, abs=0.01)  # a busy machine moves single answers, not the middle one
+    assert medians["tpot"] == pytest.approx(0.004, abs=0.003)
+    assert medians["e2e"] == pytest.approx(medians["ttft"] + 4 * medians["tpot"], rel=0.2)
     assert found.counted_by == "usage"
     assert 0.99 not in found.latencies["ttft"].percentiles  # 40 requests bound no P99
 
