@@ -179,12 +179,6 @@ def test_a_cadence_is_advised_only_where_one_is_needed_and_can_be_kept(per_day, 
     assert said in verdict.fix
 
 
-def test_a_device_without_memory_fails_and_is_named():
-    verdict = audit(one(device="hailo-8l", weights="int8", model="qwen2.5-0.5b")).verdict("memory_bytes", "cloud")
-    assert verdict.holds is False
-    assert "no memory of its own" in verdict.fix
-
-
 def test_a_verdict_that_fails_can_always_be_offered_a_repair(the_brief):
     linkless = the_brief.with_tier("edge", model="llama-2-13b", weights="fp16")
     found = audit(linkless)

@@ -111,12 +111,13 @@ def judge(name: str, tier: ServedTier, served: Served, demand_per_s: float, head
     memory = figures["memory_bytes"]
     assert memory.value is not None  # memory is always counted
     held = bool(served.prediction.fits)
+    over = memory.value / device.memory_bytes
     verdicts = [
         Verdict(
             name="memory_bytes", tier=name, holds=held, limit=device.memory_bytes, value=memory.value,
             low=memory.low, high=memory.high, unit="B",
             binding="weights" if served.prediction.memory.weights >= 0.5 * memory.value else "KV cache",
-            fix="" if held else _memory_fix(memory.value, device.memory_bytes),
+            fix="" if held else f"needs {over:.2g} times the memory: fewer bits, a smaller model or batch, or more tp",
         )
     ]  # fmt: skip
     for _, promise in _asked(tier):
@@ -261,12 +262,6 @@ def _binding(served: Served) -> str:
     if utilisation is not None and utilisation.value is not None and utilisation.value >= 1.0:
         return "overload"
     return str(served.prediction.bound)
-
-
-def _memory_fix(needs: float, has: float) -> str:
-    if not has:
-        return "the device has no memory of its own: take one that does"
-    return f"needs {needs / has:.2g} times the memory: fewer bits, a smaller model or batch, or more tp"
 
 
 def _no_room(served: Served) -> str:
