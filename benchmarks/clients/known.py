@@ -115,6 +115,13 @@ def write_tokenizer(folder):
     (folder / "prompts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def forget(folder):
+    """Remove what an earlier run has written, so that it is never taken for another's."""
+    for name in ("vllm.json", "sglang.jsonl", "guidellm.json"):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "aiperf", ignore_errors=True)
+
+
 def _write(path, value):
     path.write_text(json.dumps(value), encoding="utf-8")
 
