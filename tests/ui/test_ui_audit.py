@@ -108,8 +108,8 @@ def test_both_acts_by_keyboard_alone_down_to_the_save(person, server, history):
     tab_to(page, "Lock my prediction of act I")
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Mental model report card").wait_for()
-    assert page.get_by_text("Your weakest invariant is little").is_visible()
-    assert page.get_by_text("off by 1.86 ×").is_visible()
+    page.get_by_text("Your weakest invariant is little").wait_for()
+    page.get_by_text("off by 1.86 ×").wait_for()
     choose(page, "Mobile", lesson.ACT_2.options)
     tab_to(page, "By which factor")
     page.keyboard.press("Control+A")
@@ -117,7 +117,7 @@ def test_both_acts_by_keyboard_alone_down_to_the_save(person, server, history):
     tab_to(page, "Lock my prediction of act II")
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Physics check").wait_for()
-    assert page.get_by_text("off by 1.49 ×").is_visible()
+    page.get_by_text("off by 1.49 ×").wait_for()
     tab_to(page, "Replicas")
     page.keyboard.press("ArrowRight")
     page.get_by_text("3 × h100").first.wait_for()
@@ -155,7 +155,7 @@ def test_every_stage_by_mouse_is_readable_for_everyone_and_ends_in_a_feasible_de
     page.get_by_role("button", name="Find the smallest change").click()
     page.get_by_role("button", name="Apply this advice").click()
     page.get_by_text("nothing failed, and nothing is unknown").wait_for()
-    assert page.get_by_text("all 17 promises are kept").first.is_visible()
+    page.get_by_text("all 17 promises are kept").first.wait_for()
     assert violations(page) == []
     page.reload(wait_until="commit")
     page.get_by_text("nothing failed, and nothing is unknown").wait_for()  # the design outlives a reload
@@ -219,7 +219,7 @@ def test_two_people_are_apart_and_neither_speaks_for_the_other(person):
     page.goto(f"{ann.server.address}audit/")
     lock(page, 1, "Queueing", "0.9")
     other = open_audit(bob)
-    assert other.get_by_text("Act 1 is open").is_visible()
+    other.get_by_text("Act 1 is open").wait_for()
     assert other.get_by_text("Your number: 0.9").count() == 0
     request = sent[-1]
     headers = {name: value for name, value in request.headers.items() if name != "cookie"}
@@ -267,7 +267,7 @@ def test_every_kind_of_failure_is_raised_by_a_control_named_and_repaired_on_a_cl
     quality.fill("70")
     quality.press("Tab")
     banner("Whole system, quality").first.wait_for()
-    assert page.get_by_text("? unknown").first.is_visible()  # nobody measured it, so it is no pass
+    page.get_by_text("? unknown").first.wait_for()  # nobody measured it, so it is no pass
     assert watched.errors == []
 
 
