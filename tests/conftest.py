@@ -4,6 +4,11 @@ import os
 import warnings
 
 import pytest
+from hypothesis import settings
+
+# A slow machine is no failure; where CI runs, the same examples run every time.
+settings.register_profile("reckoner", deadline=None, derandomize="CI" in os.environ, print_blob=True)
+settings.load_profile("reckoner")
 
 
 @pytest.fixture(scope="session")
