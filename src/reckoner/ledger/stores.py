@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -89,7 +90,7 @@ class SqliteStore:
                     raise InputError(f"{self.path} is another program's SQLite database; choose another path")
                 if not tables:  # both are kept in the file; asking again would need room on the disk
                     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # sealing gives the space back
-                    connection.execute("PRAGMA journal_mode = WAL")
+                    self._write_ahead(connection)
                 # FULL: a commit waits for the disk, so that not even a power cut loses what was acknowledged;
                 # NORMAL: the operating system has it, so that it survives a killed process but not a power cut
                 connection.execute(f"PRAGMA synchronous = {'FULL' if self._sync else 'NORMAL'}")
@@ -97,6 +98,25 @@ class SqliteStore:
                 connection.close()
                 raise
         return connection
+
+    @staticmethod
+    def _write_ahead(connection: sqlite3.Connection) -> None:
+        """Switch a new file to a write-ahead log; SQLite does not wait by itself for another process that does so.
+
+        Its busy handler is not asked where waiting could end in a deadlock (sqlite.org/c3ref/busy_handler.html).
+        """
+        until = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if (
+                    error.sqlite_errorcode not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+                    or time.monotonic() > until
+                ):
+                    raise
+                time.sleep(0.01)
 
     @property
     def connection(self) -> sqlite3.Connection:
