@@ -103,8 +103,8 @@ def test_a_run_becomes_an_outcome_beside_a_prediction(tmp_path):
     ):
         assert pair.prediction.seq < pair.observation.seq
         assert row["measured"] == pair.observed
-        assert row["low"] <= row["predicted"] <= row["high"]
-        assert row["least"] < row["measured"] < row["most"]
+        assert row["predicted_low"] <= row["predicted"] <= row["predicted_high"]
+        assert row["measured_low"] < row["measured"] < row["measured_high"]
         assert row["ratio"] == pytest.approx(row["measured"] / row["predicted"])
     with pytest.raises(InputError, match="is in the ledger already"):
         invoke(imported, file, "--ledger", url, "--device", "h100")

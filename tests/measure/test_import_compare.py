@@ -187,6 +187,9 @@ def test_turning_the_runs_round_turns_the_difference(a, b):
     assert one.seen == two.seen
 
 
+FACTS = {"model": "tutor", "load": {"requests_per_s": None, "concurrency": 2, "requests": 3}}
+
+
 def test_our_own_saved_run_is_read_without_its_role_event(tmp_path):
     def record(index, **more):
         told = {
@@ -201,10 +204,13 @@ def test_our_own_saved_run_is_read_without_its_role_event(tmp_path):
         }
         return RequestRecord(**told | more)
 
-    write_records(tmp_path / "run", [record(0), record(1), record(2, state="closed", why="cut")], {})
+    write_records(tmp_path / "run", [record(0), record(1), record(2, state="closed", why="cut")], FACTS)
     (found,) = read_results(tmp_path / "run")
     one = found.requests[0]
     assert (one.ttft_s, one.e2e_s, one.output_tokens) == (pytest.approx(0.25), pytest.approx(0.45), 3)
     assert one.itl_s == pytest.approx((0.1, 0.1))
     assert (found.completed, found.failed, found.requests[2].error) == (2, 1, "cut")
     assert compare(found, found).pairing == "request ids"
+    assert (found.model, found.load) == ("tutor", Load(concurrency=2, requests=3))
+    other = replace(found, load=Load(concurrency=4, requests=3))
+    assert compare(found, other).cautions == ("concurrency asked differs: 2 and 4",)

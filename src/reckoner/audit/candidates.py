@@ -25,7 +25,7 @@ BATCHES = (1, 8, 32, 128)
 RANKS = (1, 2, 4, 8)
 OTHER_DEVICES = 8  # tried besides the planned one
 DRAFT_TOKENS = 4
-"""Tokens drafted where speculation is tried: in the middle of what Leviathan et al. 2023, table 2 tries. Assumption."""
+"""Tokens drafted where speculation is tried. Assumption."""
 SLACK = 1.5
 """How far above a limit a design may be in the screen and still be simulated: the screen's efficiencies are those of
 all measurements, the simulator's those of served ones. Assumption."""

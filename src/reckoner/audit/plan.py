@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from reckoner.catalogue import find
 from reckoner.catalogue.device import Device
@@ -26,8 +26,7 @@ STEP_TOKENS = 8192
 """Tokens of a step; vLLM's default on a large GPU (:mod:`reckoner.simulate.schedulers`)."""
 MOST_DEVICES = 10_000_000  # of a fleet that nobody pools
 CODE_BYTES = 100 * 1024.0
-"""Flash of an interpreter and its kernels. Assumption: R. David et al., "TensorFlow Lite Micro", MLSys 2021, table 3
-lists 20 to 100 KB for models of a keyword."""
+"""Flash of an interpreter and its kernels. Assumption."""
 RUNTIME_BYTES = 32 * 1024.0
 """SRAM of stack, buffers and interpreter. Assumption."""
 
@@ -339,13 +338,13 @@ class Plan:
         assert self.slo.requests_per_s is not None  # held by __post_init__
         return self.slo.requests_per_s * self.tiers[name].share
 
-    def with_tier(self, name: str, **changes: object) -> Plan:
+    def with_tier(self, name: str, **changes: Any) -> Plan:
         """Return the plan with fields of one tier changed."""
         known = {f.name for f in fields(self.tiers[name])}
         for change in changes:
             if change not in known:
                 raise UnknownNameError.of(f"field of tiers.{name}", change, known)
-        tier = replace(self.tiers[name], **changes)  # type: ignore[arg-type]
+        tier = replace(self.tiers[name], **changes)
         return replace(self, tiers={**self.tiers, name: tier})
 
 
@@ -361,30 +360,26 @@ def scheduler_of(tier: ServedTier) -> Scheduler:
 
 def design_of(tier: ServedTier) -> Design:
     """Design of one replica."""
-    return _design(
-        tier.model, tier.device, tier.weights, tier.kv, tier.tp, tier.batch, tier.scheduler, tier.engine,
-        tier.draft_tokens, tier.acceptance,
-    )  # fmt: skip
+    serving = Serving(
+        weights=tier.weights,
+        kv=tier.kv,
+        tp=float(tier.tp),
+        batch=float(tier.batch),
+        scheduler="static" if tier.scheduler in ("static", "dynamic") else "continuous",
+        engine=tier.engine,
+        draft_tokens=float(tier.draft_tokens),
+        acceptance=tier.acceptance,
+    )
+    return _design(tier.model, tier.device, serving)
 
 
 @cache
-def _design(  # noqa: PLR0913, PLR0917 - the fields of a tier that make a design
-    model: str, device: str, weights: str, kv: str, tp: int, batch: int, scheduler: str, engine: str,
-    draft_tokens: int, acceptance: float,
-) -> Design:  # fmt: skip
-    serving = Serving(
-        weights=weights,
-        kv=kv,
-        tp=float(tp),
-        batch=float(batch),
-        scheduler="static" if scheduler in ("static", "dynamic") else "continuous",
-        engine=engine,
-        draft_tokens=float(draft_tokens),
-        acceptance=acceptance,
-    )
+def _design(model: str, device: str, serving: Serving) -> Design:
+    """The same design for equal tiers: what is reckoned from it is kept by its identity."""
     design = Design(model=find.model(model), device=device_of(device), serving=serving)
-    if tp > 1 and design.device.link_bytes_per_s is None:
-        raise InputError(f"tp is {tp}, but {design.device.name} has no link to another device; take tp = 1")
+    tp = float(serving.tp)
+    if tp > 1.0 and design.device.link_bytes_per_s is None:
+        raise InputError(f"tp is {tp:g}, but {design.device.name} has no link to another device; take tp = 1")
     return design
 
 

@@ -142,7 +142,7 @@ def _rows(found: Beside) -> list[list[str]]:
     for row in found.rows:
         spans = [
             "" if low is None or high is None else f"{show_value(row.metric, low)} to {show_value(row.metric, high)}"
-            for low, high in ((row.low, row.high), (row.least, row.most))
+            for low, high in ((row.predicted_low, row.predicted_high), (row.measured_low, row.measured_high))
         ]
         values = [show_value(row.metric, value) for value in (row.predicted, row.measured)]
         ratio = f"{row.ratio:.3g}{'' if row.inside else ', outside'}"

@@ -189,6 +189,7 @@ def _one(
     document = found.to_dict() | {
         "endpoint": address.shown,
         "model": served,
+        "load": {"requests_per_s": rate, "concurrency": shape.concurrency, "requests": len(asked)},
         "prompt_tokens_counted_by": counting,
         "prompt_tokens": prompts_seen(found.records),
         "seed": options["seed"],

@@ -105,7 +105,7 @@ def command(model: str, **options: Any) -> int:
 
     design = design_of(model, options)
     slo = Slo(**given(options, ("ttft_p99_s", "tpot_p99_s", "e2e_p99_s")))
-    found, spent_s = (_streamed if options["as_stream"] else _whole)(design, options, slo)
+    found, spent_s = _streamed(design, options, slo) if options["as_stream"] else _whole(design, options)
     if options["plot"] is not None:
         from reckoner.report.png import to_png
         from reckoner.report.simulation_figures import load_chart
@@ -124,11 +124,7 @@ def command(model: str, **options: Any) -> int:
     return 0
 
 
-def _whole(
-    design: Design,
-    options: dict[str, Any],
-    slo: Slo,  # noqa: ARG001 - one signature for both
-) -> tuple[Outcome, float]:
+def _whole(design: Design, options: dict[str, Any]) -> tuple[Outcome, float]:
     from reckoner.simulate.run import simulate
 
     arrivals = _arrivals(options)

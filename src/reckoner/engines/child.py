@@ -46,6 +46,7 @@ def served(module: str, arguments: Sequence[str], what: str, *, threads: int = 1
         tempfile.TemporaryFile() as log,
         subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,  # closed when this process ends, however it ends: a child may watch it
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,

@@ -129,8 +129,8 @@ def compare(a: Imported, b: Imported, *, seed: int = 0) -> Comparison:
     References
     ----------
     .. [1] B. L. Welch, Biometrika 34 (1947) 28-35.
-    .. [2] H. R. Künsch, "The jackknife and the bootstrap for general stationary observations", Ann. Statist. "
-    f"17(3), 1989.
+    .. [2] H. R. Künsch, "The jackknife and the bootstrap for general stationary observations", Ann. Statist.
+       17(3), 1989.
     """
     pairing, order = _pairing(a, b)
     found = []

@@ -13,7 +13,6 @@ import json
 import socket
 import ssl
 import struct
-import subprocess
 import sys
 import threading
 import time
@@ -22,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from reckoner.errors import EngineError
+from reckoner.engines.child import served
 from reckoner.measure.fake_replies import Reply, reply_of
 from reckoner.measure.wire.clock import offset
 from reckoner.measure.wire.connection import LONGEST_NS, SO_TIMESTAMPNS, can_stamp, handed_ns
@@ -215,22 +214,13 @@ def fake_server(*, host: str = "127.0.0.1", certificate: str = "", fallback: boo
     EngineError
         It did not start.
     """
-    command = [sys.executable, "-m", "reckoner.measure.fake_server", "--host", host, "--with-parent"]
+    arguments = ["--host", host, "--with-parent"]
     if certificate:
-        command += ["--certificate", certificate]
+        arguments += ["--certificate", certificate]
     if fallback:
-        command.append("--fallback")
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
-        assert process.stdout is not None  # a pipe was asked for
-        assert process.stderr is not None  # a pipe was asked for
-        try:
-            line = process.stdout.readline().strip()
-            if not line:
-                raise EngineError(f"the fake server did not start: {process.stderr.read().strip()[-300:]}")
-            yield line
-        finally:
-            process.kill()
+        arguments.append("--fallback")
+    with served("reckoner.measure.fake_server", arguments, "the fake server") as url:
+        yield url
 
 
 def main() -> None:

@@ -79,8 +79,8 @@ def next_points(
     References
     ----------
     .. [1] D. V. Lindley, "On a measure of the information provided by an experiment", Ann. Math. Stat. 27(4), 1956.
-    .. [2] K. Chaloner, I. Verdinelli, "Bayesian experimental design: a review", Statistical Science 10(3), 1995,
-       sec. 2.2 (c-optimality).
+    .. [2] K. Chaloner, I. Verdinelli, "Bayesian experimental design: a review", Statistical Science 10(3), 1995
+       (c-optimality).
     """
     if not 0.0 < noise < np.inf:
         raise InputError(f"noise is {noise!r}; it must be above 0")

@@ -30,7 +30,7 @@ KEPT = {
     "sglang:cached_tokens_total": "prefix_hit_tokens",
 }
 """Counters and what they count: vLLM's production metrics, llama.cpp's tools/server/README.md and SGLang's production
-metrics (read 2026-11-21)."""
+metrics (names checked 2026-11-21)."""
 _RAPL = Path("/sys/class/powercap")
 
 
@@ -87,7 +87,7 @@ def energy_j(root: Path = _RAPL) -> dict[str, float] | None:
 def _gpus_j() -> dict[str, float]:
     """Energy counters of NVIDIA's GPUs; none where their library is not there."""
     try:
-        import pynvml  # type: ignore[import-not-found, import-untyped, unused-ignore]
+        import pynvml
     except ImportError:
         return {}
     try:

@@ -26,8 +26,8 @@ def k_of_n(needed: int, total: int, each: float) -> float:
 
     References
     ----------
-    .. [1] R. E. Barlow, F. Proschan, "Mathematical Theory of Reliability", Wiley 1965, sec. 2.4 (k-out-of-n systems of
-       independent components).
+    .. [1] R. E. Barlow, F. Proschan, "Mathematical Theory of Reliability", Wiley 1965 (systems of
+       which k of n independent parts must work).
 
     Examples
     --------

@@ -53,8 +53,9 @@ def latency_table(found: Measured) -> Table:
             rows.append((metric, f"refused: {why}", None, None, None, told.mean.n))
             continue
         mean = told.mean
-        known = mean.low is not None and mean.high is not None
-        first = Estimate(value=mean.value, low=mean.low, high=mean.high) if known else mean.value  # type: ignore[arg-type]
+        first: Cell = mean.value
+        if mean.low is not None and mean.high is not None:
+            first = Estimate(value=mean.value, low=mean.low, high=mean.high)
         tails = [told.percentiles[q].value if q in told.percentiles else None for q in (0.5, 0.9, 0.99)]
         rows.append((metric, first, *tails, mean.n))
     return Table(headers=("Latency [s]", "Mean [90 %]", "P50", "P90", "P99", "n"), rows=tuple(rows))

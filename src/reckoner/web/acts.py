@@ -6,9 +6,11 @@ import html
 from collections.abc import Mapping
 from typing import Any, Final
 
+from reckoner.audit import lesson
 from reckoner.audit.lesson import CHAPTER, Locked, Question, Reveal
 from reckoner.audit.report_card import LABS, ReportCard, designs
 from reckoner.audit.run import Audit
+from reckoner.errors import ReckonerError
 from reckoner.ledger import Ledger
 from reckoner.ledger.ledger import Kept
 from reckoner.report.audit import TITLES, figure_words
@@ -16,6 +18,7 @@ from reckoner.report.forecast_text import SCORE_COLUMNS, score_rows
 from reckoner.report.radar import practice_radar, practice_table
 from reckoner.report.tables import Table, inline
 from reckoner.web.views import WORDS, block, note, verdict
+from reckoner.web.visit import Visit
 
 ACT_1_INTRO: Final = (
     "**The chief architect asks.** Before anybody lets you near the new deployment: which physical law does your "
@@ -75,6 +78,18 @@ def equations() -> str:
     return (
         f'<details class="rk"><summary>The seven invariants: governing equations</summary>{block((table,))}</details>'
     )
+
+
+def lock(visit: Visit, question: Question, choice: str | None, figure: float | None) -> str:
+    """Lock a person's prediction; returns why it could not be locked, empty where it was."""
+    if choice is None or figure is None:
+        return "Choose an option and give a number before you lock."
+    try:
+        with visit.ledger() as ledger:
+            lesson.lock(ledger, visit.person, question, choice, float(figure))
+    except ReckonerError as error:
+        return str(error)
+    return ""
 
 
 def locked_words(question: Question, found: Locked) -> str:

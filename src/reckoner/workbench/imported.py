@@ -10,6 +10,7 @@ from reckoner.catalogue import find
 from reckoner.design import Design, Serving, Workload
 from reckoner.errors import InputError
 from reckoner.ledger import Figure, Ledger
+from reckoner.measure.gap import Compared
 from reckoner.measure.importers.imported import Imported
 from reckoner.measure.statistics import mean_of, student
 from reckoner.predict.prediction import predict
@@ -20,29 +21,6 @@ SEATS = 256
 ``max_num_seqs`` of its V1 engine on most devices (2025)."""
 PREDICTOR = "physics"
 _METRICS = ("ttft_s", "tpot_s", "e2e_s", "output_tokens_per_s")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One metric: predicted with its interval, measured with its own where one can be given."""
-
-    metric: str
-    predicted: float
-    low: float
-    high: float
-    measured: float
-    least: float | None
-    most: float | None
-
-    @property
-    def ratio(self) -> float:
-        """Measured over predicted."""
-        return self.measured / self.predicted
-
-    @property
-    def inside(self) -> bool:
-        """Whether the measured value lies in the predicted interval."""
-        return self.low <= self.measured <= self.high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,14 +42,14 @@ class Beside:
     workload: Workload
     batch: float
     assumed: str
-    rows: tuple[Row, ...]
+    rows: tuple[Compared, ...]
     subject: str
     prediction: str
     observation: str
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
-        rows = [{name: getattr(row, name) for name in (*Row.__slots__, "ratio", "inside")} for row in self.rows]
+        rows = [{name: getattr(row, name) for name in (*Compared.__slots__, "ratio", "inside")} for row in self.rows]
         return {
             "run": self.run.name,
             "subject": self.subject,
@@ -131,7 +109,16 @@ def beside(
             continue
         low, high = (float(end) for end in expected.interval(metric, LEVEL))
         rows.append(
-            Row(metric=metric, predicted=value, low=low, high=high, measured=told[0], least=told[1], most=told[2])
+            Compared(
+                metric=metric,
+                unit="1/s" if metric.endswith("_per_s") else "s",
+                predicted=value,
+                predicted_low=low,
+                predicted_high=high,
+                measured=told[0],
+                measured_low=told[1],
+                measured_high=told[2],
+            )
         )
     if not rows:
         raise InputError(f"{run.name} states no latency and no rate that could be predicted")
@@ -145,7 +132,7 @@ def beside(
         "source": run.source,
         "tool": run.tool,
     }
-    figures = {row.metric: Figure(value=row.predicted, low=row.low, high=row.high) for row in rows}
+    figures = {row.metric: Figure(value=row.predicted, low=row.predicted_low, high=row.predicted_high) for row in rows}
     made = ledger.predict(subject, PREDICTOR, figures, level=LEVEL, inputs=inputs)
     seen = ledger.observe(subject, {row.metric: row.measured for row in rows}, inputs=inputs)
     return Beside(

@@ -74,9 +74,17 @@ def read_normalised(documents: Sequence[Node]) -> list[Imported]:
     return [_run(one) for told in documents for one in told["runs"].items()]
 
 
+def load_of(told: Node) -> Load:
+    """What was asked, as :meth:`Imported.to_json` and a saved run write it."""
+    rate = told.get("requests_per_s")
+    return Load(
+        requests_per_s=math.inf if rate is not None and rate.value == "inf" else number(rate),
+        concurrency=count(told.get("concurrency")),
+        requests=count(told.get("requests")),
+    )
+
+
 def _run(told: Node) -> Imported:
-    load = told["load"]
-    rate = load.get("requests_per_s")
     return Imported(
         tool=told["tool"].text(),
         source=text(told.get("source")) or "",
@@ -86,11 +94,7 @@ def _run(told: Node) -> Imported:
         model=text(told.get("model")),
         device=text(told.get("device")),
         engine=text(told.get("engine")),
-        load=Load(
-            requests_per_s=math.inf if rate is not None and rate.value == "inf" else number(rate),
-            concurrency=count(load.get("concurrency")),
-            requests=count(load.get("requests")),
-        ),
+        load=load_of(told["load"]),
         requests=tuple(_request(one) for one in told["requests"].items()),
         statistics={name: _statistic(one) for name, one in told["statistics"].fields()},
         rates={name: one.number() for name, one in told["rates"].fields()},

@@ -21,9 +21,9 @@ DIALECTS: dict[str, dict[str, Any]] = {
     "ollama": {},
     "tgi": {},
 }
-"""Fields that each engine's server takes besides OpenAI's own, so that answers have the length asked for: vLLM's and
-SGLang's ``ignore_eos`` (their OpenAI servers' extra parameters), llama.cpp's ``ignore_eos`` and ``cache_prompt``
-(tools/server/README.md); read 2026-11-21. Ollama and TGI take none on this route."""
+"""Fields that each engine's server takes besides OpenAI's own, so that answers have the length asked for: vLLM's
+``ignore_eos``, llama.cpp's ``ignore_eos`` and ``cache_prompt``: both servers were asked and obeyed (2026-11-21).
+Assumptions, no server of theirs was asked: SGLang takes vLLM's field, Ollama and TGI take none on this route."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from reckoner.measure.wire.reply import Head, head_of, is_whole
 
 SO_TIMESTAMPNS, SO_TIMESTAMPING = 35, 37
 """Ask the kernel when a packet came, and when it came or went, in nanoseconds (Linux, include/uapi/asm-generic/
-socket.h; Documentation/networking/timestamping.rst, sec. 1.1 and 1.3; read 2026-11-21)."""
+socket.h; Documentation/networking/timestamping.rst, sec. 1.2 and 1.3; checked 2026-11-21)."""
 BOTH_WAYS = (1 << 1) | (1 << 3) | (1 << 4) | (1 << 7) | (1 << 11)
 """Software stamps of what is sent and of what is received, numbered, without the packet itself: TX_SOFTWARE,
 RX_SOFTWARE, SOFTWARE, OPT_ID, OPT_TSONLY (include/uapi/linux/net_tstamp.h)."""

@@ -154,8 +154,8 @@ def _chunks(raw: bytes, at: int) -> tuple[list[bytes], list[int], bool]:
 def events_of(content: bytes) -> list[tuple[bytes, int]]:
     r"""Server-sent events: the data of each, and where its last byte stands.
 
-    Lines end in ``\n``, ``\r\n`` or ``\r``; an event ends with an empty line (HTML standard, sec. 9.2.6, read
-    2026-11-21). One that is cut off is none.
+    Lines end in ``\n``, ``\r\n`` or ``\r``; an event ends with an empty line (HTML standard, "Server-sent
+    events"). One that is cut off is none.
 
     >>> events_of(b'data: {"a": 1}\n\n: a comment\ndata: [DONE]\r\n\r\ndata: cut')
     [(b'{"a": 1}', 16), (b'[DONE]', 44)]

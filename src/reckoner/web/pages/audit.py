@@ -106,19 +106,10 @@ def ask_1(acts, first, lesson, mo, widgets):
 
 
 @app.cell(hide_code=True)
-def do_lock_1(ReckonerError, choice_1, figure_1, lesson, lock_1, mo, note, set_turn, visit):
+def do_lock_1(acts, choice_1, figure_1, lesson, lock_1, mo, note, set_turn, visit):
     mo.stop(not lock_1.value)
-    _said = ""
-    if choice_1.value is None or figure_1.value is None:
-        _said = "Choose an option and give a number before you lock."
-    else:
-        try:
-            with visit.ledger() as _ledger:
-                lesson.lock(_ledger, visit.person, lesson.ACT_1, choice_1.value, float(figure_1.value))
-            set_turn(lambda old: old + 1)
-        except ReckonerError as _error:
-            _said = str(_error)
-    mo.Html(note(_said, "fail")) if _said else None
+    _said = acts.lock(visit, lesson.ACT_1, choice_1.value, figure_1.value)
+    mo.Html(note(_said, "fail")) if _said else set_turn(lambda old: old + 1)
     return
 
 
@@ -145,19 +136,10 @@ def ask_2(acts, first, lesson, mo, second, widgets):
 
 
 @app.cell(hide_code=True)
-def do_lock_2(ReckonerError, choice_2, figure_2, first, lesson, lock_2, mo, note, set_turn, visit):
+def do_lock_2(acts, choice_2, figure_2, first, lesson, lock_2, mo, note, set_turn, visit):
     mo.stop(first is None or not lock_2.value)
-    _said = ""
-    if choice_2.value is None or figure_2.value is None:
-        _said = "Choose an option and give a number before you lock."
-    else:
-        try:
-            with visit.ledger() as _ledger:
-                lesson.lock(_ledger, visit.person, lesson.ACT_2, choice_2.value, float(figure_2.value))
-            set_turn(lambda old: old + 1)
-        except ReckonerError as _error:
-            _said = str(_error)
-    mo.Html(note(_said, "fail")) if _said else None
+    _said = acts.lock(visit, lesson.ACT_2, choice_2.value, figure_2.value)
+    mo.Html(note(_said, "fail")) if _said else set_turn(lambda old: old + 1)
     return
 
 
