@@ -258,12 +258,12 @@ def test_intervals_are_wider_where_a_gain_rests_on_theory(given_):
 def test_every_gain_is_explained_with_formula_and_source():
     p = ask(batch=8, draft_tokens=4, prefill_replicas=2, token_budget=512)
     terms = {term.symbol: term for term in p.explain()}
-    for symbol in ("k", "a", "E_k", "B_d", "T_b", "c", "ITL_max", "x", "t_x", "t_b", "X_p", "D", "σ_x"):
+    for symbol in ("k", "a", "E_k", "B_d", "T_b", "c", "ITL_max", "x", "t_x", "t_y", "t_z", "X_p", "D", "σ_ttft"):
         assert terms[symbol].formula, symbol
         assert terms[symbol].source, symbol
     assert terms["D"].value == p.design.n_devices == 3
     assert terms["E_k"].value == pytest.approx(expected_tokens(0.7, 4))
-    assert terms["X_p"].value == pytest.approx(2 / terms["t_b"].value)
+    assert terms["X_p"].value == pytest.approx(2 / terms["t_z"].value)
 
 
 def test_explanations_of_arrays_hold_arrays():

@@ -18,7 +18,7 @@ from reckoner.physics.queueing import little_number
 from reckoner.physics.roofline import attainable, ridge
 from reckoner.predict.plan import prepare
 from reckoner.predict.terms import Limits, terms
-from reckoner.predict.work import decode_work
+from reckoner.predict.work import decode_work, kv_copies
 
 NAMES = (
     "iron law",
@@ -92,7 +92,8 @@ def _machine(name: str, tier: ServedTier, served: Served, demand_per_s: float) -
     plan, o = prepare(design), served.prediction.outcome
     context = tier.prompt_tokens + tier.output_tokens / 2.0
     batch, tp = float(tier.batch), float(tier.tp)
-    work = decode_work(plan.shape, np.asarray(batch), np.asarray(context))
+    copies = kv_copies(plan.shape.kv_heads, tp)
+    work = decode_work(plan.shape, np.asarray(batch), np.asarray(context), 0.0, copies)
     limits = Limits(plan.bandwidth_bytes_per_s, plan.peak_flop_per_s, plan.link_bytes_per_s, tp, tp, 1.0)
     least = terms(work, limits)
     bytes_s = float(np.asarray(least.weights_s + least.kv_s))

@@ -14,6 +14,7 @@ from reckoner.cli._design import NUMBERS, WORDS, WORKLOAD, console, design_optio
 if TYPE_CHECKING:
     from reckoner.design import Design
     from reckoner.predict.prediction import Prediction
+    from reckoner.predict.relief import Relief
 
 LABELS = {
     "ttft_s": "time to first token",
@@ -68,7 +69,7 @@ def command(model: str, device: str, **options: Any) -> int:
 
         click.echo(f"wrote {to_png(roofline_chart(found), options['plot'])}", err=True)
     if options["as_json"]:
-        document = found.to_dict(options["level"])
+        document = found.to_dict(options["level"]) | {"relief": [_relief(each) for each in found.relief()]}
         if options["explained"]:
             document["terms"] = [_term(term) for term in found.explain()]
         click.echo(canonical_json(document), nl=False)
@@ -85,6 +86,10 @@ def _term(term: Any) -> dict[str, Any]:
     return {name: getattr(term, name) for name in ("name", "symbol", "value", "unit", "formula", "source")}
 
 
+def _relief(each: Relief) -> dict[str, Any]:
+    return {name: getattr(each, name) for name in ("change", "metric", "before", "after")}
+
+
 def _csv(found: Prediction, level: float) -> None:
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(["metric", "value", "low", "high", "unit"])
@@ -95,6 +100,8 @@ def _csv(found: Prediction, level: float) -> None:
 
 def _table(found: Prediction, level: float) -> None:
     from rich.table import Table
+
+    from reckoner.predict.prediction import UNITS
 
     asked = found.to_dict(level)
     table = Table(title=_title(found), title_justify="left")
@@ -111,6 +118,9 @@ def _table(found: Prediction, level: float) -> None:
     if asked["overloaded"]:
         out.print("requests arrive faster than the full batch serves them; the queue grows without end")
     out.print(asked["why"], highlight=False)
+    for each in found.relief():
+        after, before = (show_metric(value, UNITS[each.metric]) for value in (each.after, each.before))
+        out.print(f"  {each.change}: {LABELS[each.metric]} {after} instead of {before}", highlight=False)
     if found.theory:
         out.print(f"{' and '.join(found.theory)}: from theory, not from measurements; intervals are wider for it")
     evidence = asked["efficiency"]

@@ -187,18 +187,29 @@ class Plan:
     def memory(self, numbers: Numbers) -> Memory:
         """Bytes on each device that the design cannot do without; of the fuller one where prompts are read apart."""
         n = numbers
-        decode = self._memory(n, n.tp, n.dp, n.batch, n.prompt_tokens + n.output_tokens)
+        decode = self.decode_memory(n)
         if not self._apart(n):
             return decode
-        prefill = self._memory(n, n.prefill_ranks / n.dp, n.dp, 1.0, n.prompt_tokens)
+        alone = n.prefill_tp > 0.0  # those servers share every layer among all their devices
+        tp, dp = where(alone, n.prefill_ranks, n.tp), where(alone, 1.0, n.dp)
+        prefill = self._memory(n, tp, dp, 1.0, n.prompt_tokens)
         fuller = (n.prefill_replicas > 0.0) & (prefill.total > decode.total)
         return Memory(*(where(fuller, a, b) for a, b in zip(prefill, decode, strict=True)))
 
+    def decode_memory(self, n: Numbers) -> Memory:
+        """Bytes on each device of a server that decodes."""
+        return self._memory(n, n.tp, n.dp, n.batch, n.prompt_tokens + n.output_tokens)
+
+    def power_factor(self, n: Numbers, step: Terms) -> Floats:
+        """Learned factor on the nominal power draw of a decode step."""
+        learned, x = self._learned(n)
+        return learned.power(x, step)
+
     def _memory(self, n: Numbers, tp: Floats, dp: Floats, batch: Floats, tokens: Floats) -> Memory:
         shape, split = self.shape, tp * n.pp
-        sequence = sequence_bytes(shape, round_to_blocks(tokens))
+        sequence = sequence_bytes(shape, round_to_blocks(tokens), kv_copies(shape.kv_heads, tp))
         passed: Floats = CHUNK_TOKENS
-        weights, kv = shape.weight_bytes / split, batch * sequence * kv_copies(shape.kv_heads, tp) / split
+        weights, kv = shape.weight_bytes / split, batch * sequence / split
         if not self.plain:
             passed = where(n.token_budget > 0.0, n.token_budget, CHUNK_TOKENS)
             weights = weights - shape.expert_bytes / split * (1.0 - 1.0 / dp)
@@ -206,7 +217,7 @@ class Plan:
             if self.draft is not None:
                 there = where(n.draft_tokens > 0.0, 1.0, 0.0)
                 draft = self.draft.weight_bytes / split
-                held = sequence_bytes(self.draft, round_to_blocks(tokens)) * kv_copies(self.draft.kv_heads, tp)
+                held = sequence_bytes(self.draft, round_to_blocks(tokens), kv_copies(self.draft.kv_heads, tp))
                 weights, kv = weights + there * draft, kv + there * batch * held / (split * dp)
         at_once = maximum(minimum(batch * n.prompt_tokens, passed), batch)
         return Memory(
@@ -227,7 +238,8 @@ class Plan:
         prefix = n.prompt_tokens * n.prefix_hit
         new = n.prompt_tokens - prefix
         if self.plain:
-            return self._terms(prefill_work(self.shape, prompts, new, prefix), limits, n.pp)
+            work = prefill_work(self.shape, prompts, new, prefix, copies=kv_copies(self.shape.kv_heads, n.tp))
+            return self._terms(work, limits, n.pp)
         one = apart or (isinstance(prompts, float) and prompts == 1.0)
         passes = self.passes(n)
         if one and self._apart(n):
@@ -236,32 +248,39 @@ class Plan:
             limits = limits._replace(sharers=ranks, tp=own, ep=minimum(n.ep, ranks))
         if self.static and not one:
             passes = where(n.token_budget > 0.0, maximum(ceil(prompts * new / maximum(n.token_budget, 1.0)), 1.0), 1.0)
-        work = prefill_work(self.shape, prompts, new, prefix, passes)
+        work = prefill_work(self.shape, prompts, new, prefix, passes, kv_copies(self.shape.kv_heads, limits.tp))
+        times = passes
         if not one and not self.static:  # passes ride on decode steps, which read the weights anyway
-            work = work._replace(weight_bytes=read_weight_bytes(self.shape, prompts * new))
-        return self._terms(self._copied(work, n), limits, n.pp)
+            work, times = work._replace(weight_bytes=read_weight_bytes(self.shape, prompts * new)), 1.0
+        return self._terms(self._copied(work, limits, times), limits, n.pp)
 
     def step(self, n: Numbers, limits: Limits, batch: Floats, efficiency: Efficiency) -> Step:
         """One decode step of ``batch`` sequences, with what it drafts."""
-        context, each = n.prompt_tokens + 0.5 * n.output_tokens, shared_batch(batch, n.pp)
-        work = decode_work(self.shape, each, context)
-        if self.plain:
-            found = self._terms(work, limits, n.pp)
-            return Step(decode_parts(found, efficiency), _limit_s(found), found, 1.0)
-        found = self._terms(self._copied(work, n), limits, n.pp)
-        plain = decode_parts(found, efficiency)
         k = n.draft_tokens
-        if isinstance(k, float) and k == 0.0:
-            return Step(plain, _limit_s(found), found, 1.0)
-        verify = self._terms(self._copied(decode_work(self.shape, each, context, k), n), limits, n.pp)
-        if self.draft is not None:
-            small = self._terms(decode_work(self.draft, each, context), limits, n.pp)
-            drafting, draft_limit_s, share = decode_parts(small, efficiency), _limit_s(small), k
-        else:
-            drafting, draft_limit_s, share = plain, _limit_s(found), k * n.draft_share
+        if self.plain or (isinstance(k, float) and k == 0.0):
+            found = self.step_terms(n, limits, batch)
+            return Step(decode_parts(found, efficiency), _limit_s(found), found, 1.0)
+        verify, small = self.step_terms(n, limits, batch, k), self.draft_terms(n, limits, batch)
+        share = k if self.draft is not None else k * n.draft_share
+        drafting = decode_parts(small, efficiency)
         parts = Parts(*(a + share * b for a, b in zip(decode_parts(verify, efficiency), drafting, strict=True)))
-        limit_s = _limit_s(verify) + share * draft_limit_s
+        limit_s = _limit_s(verify) + share * _limit_s(small)
         return Step(parts, limit_s, verify, expected_tokens(n.acceptance, k))
+
+    def step_terms(self, n: Numbers, limits: Limits, batch: Floats, drafted: Floats = 0.0) -> Terms:
+        """Terms of a pass that decodes a token of each sequence and verifies what was ``drafted``."""
+        context, each = n.prompt_tokens + 0.5 * n.output_tokens, shared_batch(batch, n.pp)
+        copies = kv_copies(self.shape.kv_heads, n.tp)
+        work = decode_work(self.shape, each, context, drafted, copies)
+        return self._terms(work if self.plain else self._copied(work, limits), limits, n.pp)
+
+    def draft_terms(self, n: Numbers, limits: Limits, batch: Floats) -> Terms:
+        """Terms of the pass that drafts a token: of the draft model, or a plain step that ``draft_share`` scales."""
+        if self.draft is None:
+            return self.step_terms(n, limits, batch)
+        context, each = n.prompt_tokens + 0.5 * n.output_tokens, shared_batch(batch, n.pp)
+        work = decode_work(self.draft, each, context, 0.0, kv_copies(self.draft.kv_heads, n.tp))
+        return self._terms(work, limits, n.pp)
 
     def transfer_s(self, n: Numbers) -> Floats:
         """Time in which the cache of a prompt travels; each rank ships its part over its own link."""
@@ -297,10 +316,10 @@ class Plan:
 
         return gap_s
 
-    def _copied(self, work: Work, n: Numbers) -> Work:
-        """Work of a pass where each data-parallel group reads its own copy of all but the routed experts."""
-        copies = (n.dp - 1.0) * (self.shape.weight_bytes - self.shape.expert_bytes)
-        return work._replace(weight_bytes=work.weight_bytes + copies * work.n_layers / self.shape.n_layers)
+    def _copied(self, work: Work, limits: Limits, times: Floats = 1.0) -> Work:
+        """Work of passes where each data-parallel group reads its own copy of all but the routed experts."""
+        copies = (limits.sharers / limits.tp - 1.0) * (self.shape.weight_bytes - self.shape.expert_bytes)
+        return work._replace(weight_bytes=work.weight_bytes + times * copies)
 
     def _open_loop(self, n: Numbers, factors: Factors, limits: Limits, own_terms: Terms) -> tuple[Times, Floats]:
         """Times under random arrivals, and the mean number inside."""

@@ -22,7 +22,8 @@ from reckoner.predict.theory import gains, variance
 from reckoner.units import show
 
 if TYPE_CHECKING:
-    from reckoner.predict.explain import Term
+    from reckoner.predict.explain_passes import Term
+    from reckoner.predict.relief import Relief
 
 BOUNDS = ("memory bandwidth", "compute", "communication", "overhead")
 
@@ -79,6 +80,8 @@ class Prediction:
         Energy of an output token over all devices; None where the device's power limit is unknown. [J/token]
     usd_per_m_output_tokens : Num or None
         Rent of all devices for a million output tokens; None where no rate was given. [USD]
+    usd_per_hour : float or None
+        That rate, of one device. [USD/h]
     bound : str or array of str
         What most of a request's time goes into; one of :data:`BOUNDS`.
     fits : bool or array of bool
@@ -98,6 +101,7 @@ class Prediction:
     usd_per_m_output_tokens: Num | None
     memory: Memory
     outcome: Outcome = field(repr=False)
+    usd_per_hour: float | None = None
 
     @property
     def efficiency(self) -> Efficiency:
@@ -221,9 +225,15 @@ class Prediction:
 
     def why(self) -> str:
         """Say in a sentence what binds and what would relieve it."""
-        from reckoner.predict.explain import sentence
+        from reckoner.predict.relief import sentence
 
         return sentence(self)
+
+    def relief(self) -> tuple[Relief, ...]:
+        """Return changes that ease what binds, each with what it is predicted to do; the most effective first."""
+        from reckoner.predict.relief import reliefs
+
+        return reliefs(self)
 
     def require_fit(self) -> Prediction:
         """Return the prediction itself if it fits.
@@ -233,7 +243,7 @@ class Prediction:
         DoesNotFitError
             It does not; says by how much, and the smallest change that fits.
         """
-        from reckoner.predict.explain import smallest_change
+        from reckoner.predict.relief import smallest_change
 
         if np.all(self.fits):
             return self
@@ -380,6 +390,7 @@ def predict(
         usd_per_m_output_tokens=None if usd_per_hour is None else price(design, usd_per_hour, tokens_per_s),
         memory=memory,
         outcome=outcome,
+        usd_per_hour=usd_per_hour,
     )
 
 

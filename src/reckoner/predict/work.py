@@ -106,7 +106,9 @@ def _pair_flops(group: Attention, model: Model, *, absorbed: bool) -> float:
 
 
 def kv_copies(kv_heads: Floats, tp: Floats) -> Floats:
-    """Times that the cache is held: with more ranks than key-value heads, heads are replicated."""
+    """Times that the cache is held and read: with more ranks than key-value heads, heads are replicated."""
+    if isinstance(tp, float) and tp == 1.0:
+        return 1.0
     return maximum(asfloats(tp) / kv_heads, 1.0)
 
 
@@ -118,10 +120,11 @@ def read_weight_bytes(shape: Shape, tokens: Floats) -> Floats:
     return shape.weight_bytes - shape.expert_bytes * idle
 
 
-def decode_work(shape: Shape, batch: Floats, context: Floats, drafted: Floats = 0.0) -> Work:
+def decode_work(shape: Shape, batch: Floats, context: Floats, drafted: Floats = 0.0, copies: Floats = 1.0) -> Work:
     """Work of one decode step of ``batch`` sequences, each with ``context`` tokens behind it.
 
-    With ``drafted`` tokens the step verifies them besides the next one; it reads the cache once for all of them.
+    With ``drafted`` tokens the step verifies them besides the next one; it reads the cache once for all of them, but
+    each of its ``copies`` (:func:`kv_copies`).
 
     Returns
     -------
@@ -134,14 +137,19 @@ def decode_work(shape: Shape, batch: Floats, context: Floats, drafted: Floats = 
         near = kept_tokens(context, shape.window)
         kv = kv + shape.windowed_kv_bytes_per_token * near
         pairs = pairs + shape.windowed_pair_flops * near
-    kv_bytes = batch * (kv + 2.0 * shape.state_bytes)
+    kv_bytes = batch * (kv * copies + 2.0 * shape.state_bytes)
     tokens = batch * (1.0 + drafted)
     flops = tokens * (2.0 * shape.active_params + pairs)
     return Work(read_weight_bytes(shape, tokens), kv_bytes, flops, shape.n_layers, tokens, shape.hidden)
 
 
 def prefill_work(
-    shape: Shape, prompts: Floats, tokens: Floats, prefix: Floats = 0.0, passes: Floats | None = None
+    shape: Shape,
+    prompts: Floats,
+    tokens: Floats,
+    prefix: Floats = 0.0,
+    passes: Floats | None = None,
+    copies: Floats = 1.0,
 ) -> Work:
     """Work of reading ``prompts`` prompts of ``tokens`` new tokens each, after ``prefix`` cached ones.
 
@@ -167,6 +175,7 @@ def prefill_work(
     if shape.window is not None:
         pairs = pairs + shape.windowed_pair_flops * attended_pairs(tokens, prefix, shape.window)
         cached = cached + shape.windowed_kv_bytes_per_token * kept_tokens(behind, shape.window)
+    cached = cached * copies
     flops = 2.0 * shape.active_params * total + prompts * pairs
     if passes is None:
         return Work(read_weight_bytes(shape, total), prompts * cached, flops, shape.n_layers, total, shape.hidden)
@@ -174,9 +183,9 @@ def prefill_work(
     return Work(weights, times * prompts * cached, flops, times * shape.n_layers, total / times, shape.hidden)
 
 
-def sequence_bytes(shape: Shape, tokens: Floats) -> Floats:
-    """Bytes of cache and state that one sequence of ``tokens`` tokens keeps."""
-    held = shape.kv_bytes_per_token * tokens + shape.state_bytes
-    if shape.window is None:
-        return held
-    return held + shape.windowed_kv_bytes_per_token * kept_tokens(tokens, shape.window)
+def sequence_bytes(shape: Shape, tokens: Floats, copies: Floats = 1.0) -> Floats:
+    """Bytes of cache, held in so many copies, and of state that one sequence of ``tokens`` tokens keeps."""
+    held = shape.kv_bytes_per_token * tokens
+    if shape.window is not None:
+        held = held + shape.windowed_kv_bytes_per_token * kept_tokens(tokens, shape.window)
+    return held * copies + shape.state_bytes

@@ -10,7 +10,7 @@ from reckoner.predict.numbers import Numbers, numbers_of
 from reckoner.predict.plan import prepare, shared_batch
 from reckoner.predict.prediction import Prediction
 from reckoner.predict.terms import Work
-from reckoner.predict.work import decode_work, prefill_work
+from reckoner.predict.work import decode_work, kv_copies, prefill_work
 from reckoner.report.chart import Chart, Series, table_of
 
 _ROOF_POINTS = 40
@@ -74,7 +74,8 @@ def _passes(prediction: Prediction, numbers: Numbers) -> tuple[tuple[str, Work, 
     shape, outcome = prepare(prediction.design).shape, prediction.outcome
     prefix = numbers.prompt_tokens * numbers.prefix_hit
     context = numbers.prompt_tokens + 0.5 * numbers.output_tokens
-    step = decode_work(shape, shared_batch(outcome.batch, numbers.pp), context, numbers.draft_tokens)
+    copies = kv_copies(shape.kv_heads, numbers.tp)
+    step = decode_work(shape, shared_batch(outcome.batch, numbers.pp), context, numbers.draft_tokens, copies)
     ranks = float(numbers.tp * numbers.dp)
     reading = float(numbers.prefill_ranks) if numbers.prefill_replicas else ranks
     drafted = f", {float(numbers.draft_tokens):g} drafted" if numbers.draft_tokens else ""

@@ -9,7 +9,7 @@ from reckoner.design import Design, Workload
 from reckoner.predict.deployment import Point, features
 from reckoner.predict.plan import POWER_SHARE, prepare
 from reckoner.predict.terms import Limits, terms
-from reckoner.predict.work import decode_work
+from reckoner.predict.work import decode_work, kv_copies
 
 
 def active_w(design: Design, workload: Workload, max_seqs: int) -> NDArray[np.float64] | None:
@@ -45,6 +45,7 @@ def active_w(design: Design, workload: Workload, max_seqs: int) -> NDArray[np.fl
     if learned is None:
         return None
     limits = Limits(plan.bandwidth_bytes_per_s, plan.peak_flop_per_s, plan.link_bytes_per_s, tp, tp, ep)
-    step = terms(decode_work(plan.shape, batch, prompt + 0.5 * output), limits)
+    copies = kv_copies(plan.shape.kv_heads, tp)
+    step = terms(decode_work(plan.shape, batch, prompt + 0.5 * output, 0.0, copies), limits)
     watts = POWER_SHARE * plan.tdp_w * np.asarray(learned) * np.asarray(plan.deployment.power(x, step))
     return np.asarray(np.maximum(np.broadcast_to(watts, batch.shape), plan.idle_w), dtype=np.float64)
