@@ -10,11 +10,14 @@ from reckoner.design import Design
 from reckoner.errors import InputError
 from reckoner.simulate import Continuous, Simulation, lognormal, poisson, simulate
 from reckoner.simulate.fitting import BEGUN, Observed, first_answers, fit
+from reckoner.simulate.prior import Front
 from reckoner.simulate.server import server_of
 
 DESIGN = Design(model=model("llama-3.1-8b"), device=device("h100"))
 SCHEDULER = Continuous(max_seqs=64)
 TRUTH = replace(BEGUN, mfu=0.56, mfu_decode=0.56, mbu=0.49, mbu_kv=0.49, layer=1.3, layer_prefill=1.3)
+
+FRONT = Front(seconds=0.06, token_s=2e-6, sd=0.0)
 
 
 def seen(real: Simulation) -> Observed:
@@ -22,12 +25,13 @@ def seen(real: Simulation) -> Observed:
     return Observed(ttft_s=real.latency_s("ttft"), tpot_s=np.maximum(tpot, 1e-9), e2e_s=real.latency_s("e2e"))
 
 
-def test_three_scalars_are_recovered_from_the_first_answers_of_a_run_that_they_made():
+def test_scalars_and_front_are_recovered_from_the_first_answers_of_a_run_that_they_made():
     arrivals = poisson(12.0, lognormal(800.0, 200.0), n=150, seed=1)
-    real = simulate(server_of(DESIGN, efficiency=TRUTH, scheduler=SCHEDULER), arrivals)
+    real = simulate(server_of(DESIGN, efficiency=TRUTH, scheduler=SCHEDULER, front=FRONT), arrivals)
     observed = seen(real)
-    fitted = fit(DESIGN, arrivals, observed, first=40, scheduler=SCHEDULER).efficiency
-    mine = simulate(server_of(DESIGN, efficiency=fitted, scheduler=SCHEDULER), arrivals)
+    found = fit(DESIGN, arrivals, observed, first=40, scheduler=SCHEDULER)
+    server = server_of(DESIGN, efficiency=found.efficiency, scheduler=SCHEDULER, front=found.front)
+    mine = simulate(server, arrivals)
     rest = np.setdiff1d(np.arange(150), first_answers(arrivals, observed, 40))
     for q in (0.5, 0.9, 0.99):
         for metric, within in (("ttft", 0.1), ("e2e", 0.03)):

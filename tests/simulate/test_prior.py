@@ -10,22 +10,22 @@ import pytest
 from reckoner.catalogue.find import device, model
 from reckoner.design import Design, Serving
 from reckoner.errors import InputError
-from reckoner.simulate import Continuous, lognormal, poisson
-from reckoner.simulate.cells import Loops, gaps_s, of_loops, pooled
+from reckoner.simulate import Continuous, lognormal, poisson, simulate
+from reckoner.simulate.cells import Loops, of_loops, played, pooled
 from reckoner.simulate.forecast import forecast
 from reckoner.simulate.prior import (
-    BEGUN,
     KIN,
     SCALARS,
     SLOPES,
     Cell,
+    Front,
     Pool,
     from_json,
+    front_of,
     labels_of,
     packaged,
     place_of,
     predict_log,
-    scaled,
     served,
     to_json,
 )
@@ -73,22 +73,67 @@ def test_a_source_that_is_left_out_no_longer_counts_and_a_pool_survives_its_file
     assert np.array_equal(again.spread, known.spread)
 
 
+LOOPS = Loops(
+    clients=np.array([1.0, 4.0, 16.0, 64.0, 8.0, 32.0]),
+    prompt=np.array([500.0, 500.0, 500.0, 500.0, 6000.0, 6000.0]),
+    output=np.full(6, 300.0),
+    gap_s=np.ones(6),
+    first_s=np.ones(6),
+    least=0.8,
+)
+
+
+def made_by(truth: np.ndarray) -> Loops:
+    gap_s, first_s = played(DESIGN, truth, LOOPS, LOOPS.arrivals())
+    return replace(LOOPS, gap_s=gap_s, first_s=first_s)
+
+
 def test_scalars_are_recovered_from_closed_loops_that_they_made():
-    truth = np.array([-0.2, -0.3, 0.4])
-    clients = np.array([1.0, 4.0, 16.0, 64.0, 200.0, 8.0, 32.0])
-    prompt = np.array([500.0, 500.0, 500.0, 500.0, 500.0, 6000.0, 6000.0])
-    loops = Loops(clients, prompt, np.full(7, 300.0), np.ones(7))
-    made = Loops(clients, prompt, loops.output, gaps_s(DESIGN, scaled(BEGUN, truth), loops))
+    truth = np.array([-0.2, -0.3, 0.4, 0.9])
+    made = made_by(truth)
     found = of_loops(DESIGN, made, "made")
     assert found is not None
-    assert gaps_s(DESIGN, scaled(BEGUN, np.array(found.log)), loops) == pytest.approx(made.gap_s, rel=0.02)
+    gap_s, first_s = played(DESIGN, np.array(found.log), LOOPS, LOOPS.arrivals())
+    assert gap_s == pytest.approx(made.gap_s, rel=0.02)
+    assert first_s == pytest.approx(made.first_s, rel=0.04)
     assert found.log[0] == pytest.approx(truth[0], abs=0.06)
+    assert found.log[3] == pytest.approx(truth[3], abs=0.15)
 
 
-def test_loops_that_three_scalars_cannot_describe_make_no_cell():
-    clients = np.array([1.0, 2.0, 4.0, 8.0])
-    gaps = np.array([0.5, 0.001, 0.5, 0.001])
-    assert of_loops(DESIGN, Loops(clients, np.full(4, 100.0), np.full(4, 100.0), gaps), "odd") is None
+def test_first_tokens_that_no_front_explains_are_left_out_and_tell_nothing_of_the_front():
+    made = made_by(np.array([-0.2, -0.3, 0.4, 0.9]))
+    jumpy = replace(made, first_s=made.first_s * np.array([50.0, 1.0, 30.0, 0.02, 40.0, 0.05]))
+    found = of_loops(DESIGN, jumpy, "two versions in one")
+    assert found is not None
+    assert np.isnan(found.log[3])
+    unstated = of_loops(DESIGN, replace(made, first_s=np.full(6, np.nan)), "no first tokens")
+    assert unstated is not None
+    assert found.log[:3] == unstated.log[:3]
+
+
+def test_what_a_cell_does_not_show_it_does_not_move():
+    blind = replace(cell(-0.6), log=(-0.6, -0.6, -0.6, float("nan")))
+    mean, sd = predict_log(pool(blind), blind.labels, blind.place)
+    nothing, wide = predict_log(pool(), blind.labels, blind.place)
+    assert mean[3] == nothing[3]
+    assert sd[3] == wide[3]
+    assert np.all(mean[:3] < nothing[:3])
+    again = from_json(to_json(pool(blind)))
+    assert np.array_equal(again.cells[0].log, blind.log, equal_nan=True)
+
+
+def test_loops_that_the_scalars_cannot_describe_make_no_cell():
+    gaps = np.array([0.5, 0.001, 0.5, 0.001, 0.5, 0.001])
+    assert of_loops(DESIGN, replace(LOOPS, gap_s=gaps, first_s=np.full(6, np.nan)), "odd") is None
+
+
+def test_the_front_is_that_of_its_like_and_delays_a_first_token_by_what_it_says():
+    front = front_of(DESIGN)
+    assert 0.002 < front.seconds < 0.2
+    arrivals = poisson(2.0, lognormal(400.0, 100.0), n=40, seed=0)
+    with_it, without = server_of(DESIGN), server_of(DESIGN, front=Front(seconds=0.0, token_s=0.0, sd=0.0))
+    late = simulate(with_it, arrivals).latency_s("ttft") - simulate(without, arrivals).latency_s("ttft")
+    assert late == pytest.approx(front.seconds + front.token_s * arrivals.prompt_tokens, abs=1e-12)
 
 
 def test_spreads_are_learned_as_small_where_all_cells_agree_and_large_where_they_do_not():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from reckoner.cli import group
 from reckoner.errors import InputError, UnknownNameError
 from reckoner.files import read_json
 from reckoner.simulate import Continuous, lognormal, poisson, simulate
-from reckoner.simulate.prior import served
+from reckoner.simulate.prior import front_of, served
 from reckoner.simulate.runs import design_of, read_runs
 from reckoner.simulate.server import server_of
 
@@ -28,7 +29,11 @@ def recorded(name: str, n: int = 90) -> list[dict[str, object]]:
     """A run that the simulator itself made, in LLMServingSim's columns."""
     design = design_of(name)
     arrivals = poisson(4.0, lognormal(500.0, 150.0, output_cv=0.3), n=n, seed=2)
-    real = simulate(server_of(design, efficiency=served(design), scheduler=Continuous(max_seqs=128)), arrivals)
+    expected, front = served(design), front_of(design)
+    other = {name: 0.8 * getattr(expected, name) for name in ("mbu", "mbu_kv", "mfu", "mfu_decode")}
+    other |= {name: 1.3 * getattr(expected, name) for name in ("layer", "layer_prefill")}
+    truth = {"efficiency": replace(expected, **other), "front": replace(front, seconds=1.5 * front.seconds)}
+    real = simulate(server_of(design, **truth, scheduler=Continuous(max_seqs=128)), arrivals)
     tpot = (real.finish_s - real.first_s) / np.maximum(real.output_tokens - 1, 1)
     return [
         {
@@ -102,9 +107,9 @@ def test_other_runs_are_scored_as_well_and_those_that_cannot_be_read_are_refused
     found = read_json(anew / "validation.json")["simulation"]
     assert set(found["runs"]) == {*BOARD["runs"], MOE, QUANTISED}
     assert set(found["refused"]) == {"odd.jsonl", "absent.csv"}
-    for name in (MOE, QUANTISED):  # the simulator's own law: nothing but the fit's own error is left
+    for name in (MOE, QUANTISED):  # the simulator's own law, other efficiencies: what is left is the fit's own error
         assert all(abs(found["runs"][name]["after_60"]["e2e"][f"p{q}"]) < 0.02 for q in (50, 90, 95, 99)), name
-        assert all(abs(found["runs"][name]["zero_shot"]["e2e"][f"p{q}"]) < 1e-3 for q in (50, 90, 95, 99)), name
+        assert all(abs(found["runs"][name]["zero_shot"]["e2e"][f"p{q}"]) > 0.1 for q in (50, 90, 95, 99)), name
 
 
 def test_the_other_parts_of_the_page_stay(anew):

@@ -1,12 +1,13 @@
 """Three scalars from the first answers of a real run: compute efficiency, bandwidth efficiency, cost of a layer.
 
-A fourth, the size of the cache, only where the run shows that it is not what memory suggests.
+Beside them the front, which first tokens show where nobody waits; and the size of the cache, only where the run shows
+that it is not what memory suggests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from reckoner.design import Design
 from reckoner.errors import InputError
 from reckoner.predict.efficiency import Efficiency
 from reckoner.simulate.arrivals import Arrivals
-from reckoner.simulate.prior import BEGUN, scaled
+from reckoner.simulate.prior import BEGUN, SCALARS, Front, Pool, expected_log, front_of, is_served, scaled
 from reckoner.simulate.run import simulate
 from reckoner.simulate.schedulers import Scheduler
 from reckoner.simulate.server import server_of
@@ -54,6 +55,8 @@ class Fitted:
     kv_tokens : int or None
         Tokens of the cache: as given, as memory suggests, or, where it ran full and another size explains the answers
         far better, that one. [token]
+    front : Front
+        What requests spend outside of steps.
     misfit : float
         Mean absolute logarithm of simulated over measured: of gaps and of whole requests, and 0.3 times that of first
         tokens, each error at most 0.3.
@@ -61,6 +64,7 @@ class Fitted:
 
     efficiency: Efficiency
     kv_tokens: int | None
+    front: Front
     misfit: float
 
 
@@ -72,7 +76,7 @@ def fit(
     first: int = 60,
     scheduler: Scheduler | None = None,
     kv_tokens: int | None = None,
-    start: Efficiency | None = None,
+    pool: Pool | None = None,
 ) -> Fitted:
     """Scale an efficiency until the simulation's first answers are those that were measured.
 
@@ -88,8 +92,8 @@ def fit(
         Answers to learn from.
     kv_tokens : int, optional
         Tokens of the cache, where the engine states them; by default what memory suggests, or what is learned.
-    start : Efficiency, optional
-        What is scaled; :data:`~reckoner.simulate.prior.BEGUN` by default.
+    pool : Pool, optional
+        What is known of served deployments, towards which the fit leans; the packaged one by default.
 
     Raises
     ------
@@ -102,11 +106,18 @@ def fit(
     times = np.stack([observed.ttft_s, observed.tpot_s, observed.e2e_s])[:, rows]
     if not np.all(times > 0.0):
         raise InputError(f"an observed time is {float(times.min()):g} s; times are above zero")
-    begun, target = BEGUN if start is None else start, np.log(times)
-    suggested = server_of(design, efficiency=begun, scheduler=scheduler, kv_tokens=kv_tokens).kv_tokens
+    front, expected = Front(seconds=0.0, token_s=0.0, sd=0.0), np.zeros(len(SCALARS))
+    if is_served(design):
+        front = front_of(design, pool)
+        expected[:-1] = expected_log(design, pool)[:-1]  # the front is scaled from what is expected of it
+    target = np.log(times)
+    suggested = server_of(design, efficiency=BEGUN, scheduler=scheduler, kv_tokens=kv_tokens).kv_tokens
+
+    def delayed(x: Floats) -> Front:
+        return replace(front, seconds=front.seconds * float(np.exp(np.clip(x[-1], -5.0, 5.0))))
 
     def run(x: Floats, tokens: int | None) -> Simulation:
-        server = server_of(design, efficiency=scaled(begun, x), scheduler=scheduler, kv_tokens=tokens)
+        server = server_of(design, efficiency=scaled(BEGUN, x), scheduler=scheduler, kv_tokens=tokens, front=delayed(x))
         found = simulate(server, arrivals)
         if len(found) != len(arrivals):
             raise InputError("a request of the run is larger than the cache; give kv_tokens as the engine states it")
@@ -120,9 +131,11 @@ def fit(
         return float(TTFT_WEIGHT * errors[0] + errors[1] + errors[2])
 
     def scalars(tokens: int | None, x: Floats) -> Floats:
-        return minimise(lambda y: misfit(y, tokens) + _PULL * float(np.square(y).sum()), x)
+        return minimise(lambda y: misfit(y, tokens) + _PULL * float(np.square(y - expected).sum()), x)
 
-    x = scalars(suggested, np.zeros(3))
+    # A simplex stops in the next hollow: of those that it finds from what is expected and from nothing, the deeper.
+    starts = (expected, np.zeros(len(SCALARS)))
+    x = min((scalars(suggested, start) for start in starts), key=lambda y: misfit(y, suggested))
     tokens, least = suggested, misfit(x, suggested)
     if kv_tokens is None and suggested is not None and run(x, suggested).preemptions > 0:
         longest = int((arrivals.prompt_tokens + arrivals.output_tokens).max())
@@ -134,7 +147,7 @@ def fit(
         found = int(np.argmin(misfits))
         if misfits[found] < _BETTER * least:
             x, tokens, least = fitted[found], int(tried[found]), misfits[found]
-    return Fitted(efficiency=scaled(begun, x), kv_tokens=tokens, misfit=least)
+    return Fitted(efficiency=scaled(BEGUN, x), kv_tokens=tokens, front=delayed(x), misfit=least)
 
 
 def first_answers(arrivals: Arrivals, observed: Observed, first: int) -> NDArray[np.intp]:

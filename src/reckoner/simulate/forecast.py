@@ -13,7 +13,7 @@ from reckoner.design import Design
 from reckoner.errors import InputError
 from reckoner.predict.efficiency import NAMES, Efficiency
 from reckoner.simulate.arrivals import Arrivals
-from reckoner.simulate.prior import served
+from reckoner.simulate.prior import Front, front_of, served
 from reckoner.simulate.run import simulate
 from reckoner.simulate.schedulers import Scheduler
 from reckoner.simulate.server import server_of
@@ -66,13 +66,14 @@ def drawn(efficiency: Efficiency, rng: np.random.Generator) -> Efficiency:
     return replace(efficiency, **moved)
 
 
-def forecast(
+def forecast(  # noqa: PLR0913 - a deployment, its load, and how hard to look
     design: Design,
     arrivals: Arrivals,
     *,
     efficiency: Efficiency | None = None,
     scheduler: Scheduler | None = None,
     kv_tokens: int | None = None,
+    front: Front | None = None,
     quantiles: Sequence[float] = QUANTILES,
     draws: int = DRAWS,
     seed: int = 0,
@@ -89,6 +90,8 @@ def forecast(
         With its covariance; by default that of served deployments like it.
     kv_tokens : int, optional
         Tokens of the cache, where the engine states them; else it is drawn about what memory suggests.
+    front : Front, optional
+        What requests spend outside of steps, drawn as well; by default what was learned with the default efficiency.
     quantiles : sequence of float
         Probabilities.
     draws, seed : int
@@ -102,12 +105,14 @@ def forecast(
     if draws < round(2.0 / (1.0 - LEVEL)):
         raise InputError(f"draws is {draws}; an interval of {LEVEL:.0%} takes at least {round(2.0 / (1.0 - LEVEL))}")
     middle = served(design) if efficiency is None else efficiency
+    if front is None:
+        front = front_of(design) if efficiency is None else Front(seconds=0.0, token_s=0.0, sd=0.0)
     first = server_of(design, efficiency=middle, scheduler=scheduler, kv_tokens=kv_tokens)
     rng = np.random.default_rng(seed)
     probabilities = np.array(quantiles, dtype=np.float64)
 
-    def percentiles(chosen: Efficiency, tokens: int | None) -> Floats:
-        server = server_of(design, efficiency=chosen, scheduler=scheduler, kv_tokens=tokens)
+    def percentiles(chosen: Efficiency, tokens: int | None, front: Front = front) -> Floats:
+        server = server_of(design, efficiency=chosen, scheduler=scheduler, kv_tokens=tokens, front=front)
         found = simulate(server, arrivals)
         rows = [
             np.quantile(x, probabilities) if len(x := found.latency_s(m)) else probabilities * np.nan for m in METRICS
@@ -117,10 +122,11 @@ def forecast(
     seen = []
     for _ in range(draws):
         chosen, spread = drawn(middle, rng), float(rng.standard_normal())
+        late = replace(front, seconds=front.seconds * float(np.exp(front.sd * rng.standard_normal())))
         tokens = kv_tokens
         if tokens is None and first.kv_tokens is not None:
             tokens = max(int(first.kv_tokens * np.exp(CACHE_SPREAD * spread)), 1)
-        seen.append(percentiles(chosen, tokens))
+        seen.append(percentiles(chosen, tokens, late))
     ends = np.quantile(np.stack(seen), [0.5 * (1.0 - LEVEL), 0.5 * (1.0 + LEVEL)], axis=0)
     return Forecast(
         quantiles=tuple(quantiles),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,7 +111,7 @@ def disaggregated(
         group=None if arrivals.group is None else arrivals.group[rows],
         name=f"{arrivals.name}, read elsewhere",
     )
-    written = _all(simulate(decode, moved))
+    written = _all(simulate(replace(decode, front_s=0.0, front_token_s=0.0), moved))  # they came in by the other pool
     finish_s = read.finish_s.copy()
     finish_s[rows] = written.finish_s
     return Disaggregated(

@@ -1,9 +1,9 @@
 """What a serving engine gets of a device before a run of it was seen: learned from the steps of other deployments.
 
-Deployments that were measured (:mod:`reckoner.simulate.cells`) each gave three logarithms: share of the bandwidth,
-share of the peak, cost of a layer. They are pooled as a Gaussian process over what deployments have in common, so that
-a known device with a new model leans on that device, and a device that is new all round gets the mean of its like with
-the spread between them.
+Deployments that were measured (:mod:`reckoner.simulate.cells`) each gave four logarithms: share of the bandwidth,
+share of the peak, cost of a layer, and the front's time. They are pooled as a Gaussian process over what deployments
+have in common, so that a known device with a new model leans on that device, and a device that is new all round gets
+the mean of its like with the spread between them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,20 @@ from reckoner.predict.efficiency import NAMES, PRIOR, Efficiency
 
 Floats = NDArray[np.float64]
 
-SCALARS = ("mbu", "mfu", "layer")
-"""What is learned: bandwidth efficiency of weights and cache, compute efficiency of prefills and decodes, launches."""
+SCALARS = ("mbu", "mfu", "layer", "front")
+"""What is learned: bandwidth efficiency of weights and cache, compute efficiency of prefills and decodes, launches, and
+what a request spends outside of the engine's steps."""
+
+STEP_SCALARS = SCALARS[:3]
+"""Those that make a step."""
+
+FRONT_S = 0.01
+"""Unit of the learned front: connection, tokens made of text, scheduling, the first token's way back. Assumption; the
+fit of a deployment begins here. [s]"""
+
+FRONT_TOKEN_S = 2e-6
+"""What each token of the prompt adds in front of the engine. Of 0 to 20 us, 2 (vLLM) and 4 (TensorRT-LLM) left the
+least error in the first tokens of InferenceX's closed loops (seen 2026-11-21). [s/token]"""
 
 BEGUN = replace(PRIOR, mbu=0.7, mbu_kv=0.7, mfu=0.7, mfu_decode=0.7, layer_prefill=1.0)
 """Unit of the learned scalars, and where a fit begins: one share of the bandwidth for weights and cache, one of the
@@ -54,7 +66,7 @@ class Cell:
     place : tuple of float
         By :data:`SLOPES`.
     log : tuple of float
-        Logarithms of :data:`SCALARS` over those of :data:`BEGUN`.
+        Logarithms of :data:`SCALARS` over those of :data:`BEGUN` and :data:`FRONT_S`; NaN for one not shown.
     n : int
         Measurements behind it.
     source : str
@@ -133,10 +145,12 @@ def predict_log(pool: Pool, labels: Sequence[str], place: Sequence[float]) -> tu
     for s in range(len(SCALARS)):
         shared = covariance(every, pool.spread[s])
         own = float(pool.spread[s, -1]) ** 2
-        known = shared[:-1, :-1] + own * np.eye(len(pool.cells))
-        weights = np.linalg.solve(known, shared[:-1, -1]) if pool.cells else np.zeros(0)
-        mean[s] = float(weights @ np.array([cell.log[s] for cell in pool.cells]))
-        sd[s] = math.sqrt(max(float(shared[-1, -1] - weights @ shared[:-1, -1]), 0.0) + own)
+        seen = np.array([cell.log[s] for cell in pool.cells])
+        told = np.flatnonzero(np.isfinite(seen))
+        known = shared[np.ix_(told, told)] + own * np.eye(len(told))
+        weights = np.linalg.solve(known, shared[told, -1]) if len(told) else np.zeros(0)
+        mean[s] = float(weights @ seen[told])
+        sd[s] = math.sqrt(max(float(shared[-1, -1] - weights @ shared[told, -1]), 0.0) + own)
     return mean, sd
 
 
@@ -187,9 +201,40 @@ def served(design: Design, pool: Pool | None = None) -> Efficiency:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """What a request spends outside of the engine's steps.
+
+    Parameters
+    ----------
+    seconds : float
+        Of every request. [s]
+    token_s : float
+        Of each token of its prompt besides. [s/token]
+    sd : float
+        Standard deviation of the logarithm of ``seconds``.
+    """
+
+    seconds: float
+    token_s: float
+    sd: float
+
+
+def expected_log(design: Design, pool: Pool | None = None) -> Floats:
+    """Mean logarithms of :data:`SCALARS` for a design, over :data:`BEGUN` and :data:`FRONT_S`."""
+    return predict_log(packaged() if pool is None else pool, labels_of(design), place_of(design))[0]
+
+
+def front_of(design: Design, pool: Pool | None = None) -> Front:
+    """Front of a served deployment, as :func:`served` is its efficiency."""
+    mean, sd = predict_log(packaged() if pool is None else pool, labels_of(design), place_of(design))
+    at = SCALARS.index("front")
+    return Front(seconds=FRONT_S * math.exp(mean[at]), token_s=FRONT_TOKEN_S, sd=float(sd[at]))
+
+
 def scaled(begun: Efficiency, x: Floats) -> Efficiency:
-    """Scale an efficiency by the exponentials of three logarithms, in the order of :data:`SCALARS`."""
-    bytes_, flops, layer = np.exp(np.clip(x, -5.0, 5.0)).tolist()
+    """Scale an efficiency by the exponentials of the logarithms of :data:`STEP_SCALARS`, in that order."""
+    bytes_, flops, layer = np.exp(np.clip(x[: len(STEP_SCALARS)], -5.0, 5.0)).tolist()
     return replace(
         begun,
         # No deployment beats the printed limits: a fit that wants to has something else wrong, such as the cache.
@@ -218,7 +263,7 @@ def to_json(pool: Pool) -> dict[str, Any]:
             {
                 "labels": list(cell.labels),
                 "place": [round(v, 3) for v in cell.place],
-                "log": [round(v, 3) for v in cell.log],
+                "log": [round(v, 3) if math.isfinite(v) else None for v in cell.log],
                 "n": cell.n,
                 "source": cell.source,
             }
@@ -230,7 +275,13 @@ def to_json(pool: Pool) -> dict[str, Any]:
 def from_json(data: dict[str, Any]) -> Pool:
     """Read what :func:`to_json` wrote."""
     cells = tuple(
-        Cell(labels=tuple(c["labels"]), place=tuple(c["place"]), log=tuple(c["log"]), n=int(c["n"]), source=c["source"])
+        Cell(
+            labels=tuple(c["labels"]),
+            place=tuple(c["place"]),
+            log=tuple(math.nan if v is None else v for v in c["log"]),
+            n=int(c["n"]),
+            source=c["source"],
+        )
         for c in data["cells"]
     )
     return Pool(cells=cells, spread=np.array([data["spread"][name] for name in SCALARS]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,7 +82,14 @@ def simulate(
     else:
         server = server_of(design, efficiency=efficiency, scheduler=scheduler, workload=arrivals.workload)
     rejected, dropped, served = _fitting(server, arrivals)
-    arrivals_left = served if server.tokens_per_step == 1.0 else compressed(served, server.tokens_per_step)
+    delay_s = server.delay_s(served.prompt_tokens)
+    # Who answers before sending again sends that much later.
+    paused = (
+        served
+        if served.follows is None
+        else replace(served, gap_s=delay_s + (0.0 if served.gap_s is None else served.gap_s))
+    )
+    arrivals_left = paused if server.tokens_per_step == 1.0 else compressed(paused, server.tokens_per_step)
     if isinstance(server.scheduler, Continuous):
         requests, state = _continuous(server, arrivals_left, progress, LOG_EVENTS if events else 0)
     else:
@@ -96,8 +104,8 @@ def simulate(
         server=server,
         arrival_s=arrival_s,
         started_s=started_s,
-        first_s=first_s,
-        finish_s=finish_s,
+        first_s=first_s + delay_s,
+        finish_s=finish_s + delay_s,
         prompt_tokens=served.prompt_tokens,
         output_tokens=served.output_tokens,
         preempted=preempted,

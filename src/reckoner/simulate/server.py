@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from reckoner.catalogue.device import Device
 from reckoner.design import Design, Workload
@@ -17,7 +17,7 @@ from reckoner.predict.terms import ACTIVATION_BYTES
 from reckoner.predict.work import kv_copies
 from reckoner.simulate.cost import StepCost, limit_cost, step_cost
 from reckoner.simulate.power import active_w
-from reckoner.simulate.prior import is_served, served
+from reckoner.simulate.prior import Front, front_of, is_served, served
 from reckoner.simulate.schedulers import MOST, Continuous, Scheduler, as_served_on
 from reckoner.units import show
 
@@ -67,6 +67,9 @@ class Server:
         [W]
     tokens_per_step : float
         Tokens that a decode step yields of each sequence; above 1 with speculation.
+    front_s, front_token_s : float
+        What each request, and each token of its prompt, spends outside of steps: it delays the first token and all that
+        follow, and nobody else. [s], [s/token]
     name : str
         What it is, in words.
     """
@@ -82,6 +85,8 @@ class Server:
     tdp_w: float | None = None
     active_w: NDArray[np.float64] | None = None
     tokens_per_step: float = 1.0
+    front_s: float = 0.0
+    front_token_s: float = 0.0
     name: str = "server"
 
     def __post_init__(self) -> None:
@@ -97,6 +102,9 @@ class Server:
             )
         if not 1.0 <= self.tokens_per_step < float("inf"):
             raise InputError(f"tokens_per_step is {self.tokens_per_step!r}; a step yields at least one token")
+        for name in ("front_s", "front_token_s"):
+            if not 0.0 <= getattr(self, name) < float("inf"):
+                raise InputError(f"{name} is {getattr(self, name)!r}; it must be at least 0 s")
         if self.kv_tokens is not None and self.kv_tokens < 1:
             raise InputError(f"kv_tokens is {self.kv_tokens}; the cache must hold at least one token")
         seats = self.seats
@@ -109,6 +117,10 @@ class Server:
     def seats(self) -> int:
         """Requests that a lane works on at once."""
         return seats_of(self.scheduler, self.lanes)
+
+    def delay_s(self, prompt_tokens: ArrayLike) -> NDArray[np.float64]:
+        """Time that requests of such prompts spend outside of steps, in s."""
+        return np.asarray(self.front_s + self.front_token_s * np.asarray(prompt_tokens, dtype=np.float64))
 
 
 def at_replicas(server: Server, replicas: int) -> Server:
@@ -132,6 +144,7 @@ def server_of(
     kv_tokens: int | None = None,
     replicas: int | None = None,
     workload: Workload | None = None,
+    front: Front | None = None,
 ) -> Server:
     """Server of a design.
 
@@ -152,6 +165,10 @@ def server_of(
     workload : Workload, optional
         Typical lengths, on which learned efficiencies depend a little.
 
+    front : Front, optional
+        What requests spend outside of steps; by default what was learned with the default efficiency, and nothing
+        beside an efficiency that is given.
+
     Raises
     ------
     DoesNotFitError
@@ -164,6 +181,7 @@ def server_of(
     watts = active_w(design, workload if workload is not None else Workload(), seats) if efficiency is None else None
     if efficiency is None and is_served(design):
         efficiency = served(design)
+        front = front_of(design) if front is None else front
     cost = step_cost(design, efficiency, max_seqs=seats, tokens=tokens, workload=workload)
     each = int(design.serving.tp) * lanes
     copies = int(design.serving.replicas) if replicas is None else replicas
@@ -179,6 +197,8 @@ def server_of(
         idle_w=prepare(design).idle_w if device.tdp_w is not None else None,
         tdp_w=device.tdp_w,
         active_w=watts,
+        front_s=0.0 if front is None else front.seconds,
+        front_token_s=0.0 if front is None else front.token_s,
         name=f"{copies} x {each} {device.name} with {design.model.name}",
     )
 

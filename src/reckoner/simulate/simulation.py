@@ -153,7 +153,9 @@ class Simulation(Outcome):
             self.kept["timeline"] = Timeline(self.log)
         steps = math.ceil((int(self.output_tokens[row]) - 1) / self.server.tokens_per_step - 1e-9)
         timeline: Timeline = self.kept["timeline"]
-        return timeline.runs(row, int(self.replica[row]), float(self.first_s[row]), float(self.finish_s[row]), steps)
+        delay_s = float(self.server.delay_s(self.prompt_tokens[row]))
+        first_s, finish_s = float(self.first_s[row]) - delay_s, float(self.finish_s[row]) - delay_s
+        return timeline.runs(row, int(self.replica[row]), first_s, finish_s, steps)
 
     @property
     def load(self) -> str:

@@ -284,7 +284,7 @@ def streamed(
     policy = policy_of(server, chained=False)
     state = state_of(server, policy, groups=1, pending=1, events=0)
     costs = costs_of(server)
-    tally = _Tally(slo)
+    tally = _Tally(server, slo)
     held = np.zeros(0, kernel_layout.REQUEST).view(np.recarray)
     arrived, refused, named, first_s, last_s = 0, 0, "", np.inf, 0.0
     for chunk in source.chunks:
@@ -343,8 +343,8 @@ def streamed(
 class _Tally:
     """Sums over the answers so far."""
 
-    def __init__(self, slo: Slo | None) -> None:
-        self.slo = slo
+    def __init__(self, server: Server, slo: Slo | None) -> None:
+        self.server, self.slo = server, slo
         self.counts = np.zeros((len(KINDS), BATCHES, BUCKETS), np.int64)
         self.gaps = np.zeros(BUCKETS, np.int64)
         self.wait_s, self.answers = np.zeros(BATCHES), np.zeros(BATCHES, np.int64)
@@ -356,9 +356,10 @@ class _Tally:
         if len(done) == 0:
             return
         wait_s = done.started_s - done.arrival_s
-        ttft_s, e2e_s = done.first_s - done.arrival_s, done.finish_s - done.arrival_s
+        first_s, finish_s = (moment + self.server.delay_s(done.prompt) for moment in (done.first_s, done.finish_s))
+        ttft_s, e2e_s = first_s - done.arrival_s, finish_s - done.arrival_s
         several = done.output > 1
-        tpot_s = (done.finish_s - done.first_s)[several] / (done.output[several] - 1)
+        tpot_s = (finish_s - first_s)[several] / (done.output[several] - 1)
         for kind, values in enumerate((wait_s, ttft_s, tpot_s, e2e_s)):
             Sketch(counts=self.counts[kind, batch]).add(values)
         self.counts[-1, batch] += gaps - self.gaps
@@ -367,7 +368,7 @@ class _Tally:
         self.answers[batch] += len(done)
         self.answered += len(done)
         self.tokens_out += int(done.output.sum())
-        self.end_s = max(self.end_s, float(done.finish_s.max()))
+        self.end_s = max(self.end_s, float(finish_s.max()))
         if self.slo is not None:
             self.good += int(within(self.slo, ttft_s, e2e_s, done.output).sum())
 

@@ -13,7 +13,7 @@ from reckoner.errors import ReckonerError
 from reckoner.predict.rows import read_csv
 from reckoner.simulate.fitting import Observed, first_answers, fit
 from reckoner.simulate.forecast import METRICS, QUANTILES, forecast
-from reckoner.simulate.prior import packaged, served
+from reckoner.simulate.prior import front_of, packaged, served
 from reckoner.simulate.run import simulate
 from reckoner.simulate.runs import Run, read_runs
 from reckoner.simulate.server import server_of
@@ -93,11 +93,33 @@ def score_run(run: Run) -> dict[str, Any]:
     """Score one run: a forecast whose prior has not met it, and a fit to its first answers."""
     everything = np.arange(len(run.arrivals))
     rest = np.setdiff1d(everything, first_answers(run.arrivals, run.observed, FIRST))
-    efficiency = served(run.design, packaged().without(run.name))
-    ahead = forecast(run.design, run.arrivals, efficiency=efficiency, scheduler=run.scheduler, kv_tokens=run.kv_tokens)
-    zero = server_of(run.design, efficiency=efficiency, scheduler=run.scheduler, kv_tokens=run.kv_tokens)
-    found = fit(run.design, run.arrivals, run.observed, first=FIRST, scheduler=run.scheduler, kv_tokens=run.kv_tokens)
-    after = server_of(run.design, efficiency=found.efficiency, scheduler=run.scheduler, kv_tokens=found.kv_tokens)
+    others = packaged().without(run.name)
+    efficiency, front = served(run.design, others), front_of(run.design, others)
+    ahead = forecast(
+        run.design,
+        run.arrivals,
+        efficiency=efficiency,
+        scheduler=run.scheduler,
+        kv_tokens=run.kv_tokens,
+        front=front,
+    )
+    zero = server_of(run.design, efficiency=efficiency, scheduler=run.scheduler, kv_tokens=run.kv_tokens, front=front)
+    found = fit(
+        run.design,
+        run.arrivals,
+        run.observed,
+        first=FIRST,
+        scheduler=run.scheduler,
+        kv_tokens=run.kv_tokens,
+        pool=others,
+    )
+    after = server_of(
+        run.design,
+        efficiency=found.efficiency,
+        scheduler=run.scheduler,
+        kv_tokens=found.kv_tokens,
+        front=found.front,
+    )
     blind, taught = simulate(zero, run.arrivals), simulate(after, run.arrivals)
     measured = np.stack([np.quantile(_of(run.observed, m), QUANTILES) for m in METRICS])
     scalars = ("mfu", "mbu", "layer")
