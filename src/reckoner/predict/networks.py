@@ -1,7 +1,8 @@
 """Vision, speech and other networks on phones, boards, NPUs and microcontrollers: pooled effects of device and network.
 
-The logarithm of a latency (or energy) is a sum of pooled deviations: what runs it, how, on what, and which network; new
-networks are placed by their multiply-adds and their family, new devices by class, core, clock and threads.
+A nominal roofline time (:mod:`reckoner.predict.network_work`) times the exponential of pooled deviations: what runs it,
+how, on what, and which network; new networks are placed by their multiply-adds, weights and kind, new devices by their
+rates in the catalogue.
 """
 
 from __future__ import annotations
@@ -20,19 +21,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reckoner.files import write_atomic
-from reckoner.predict import effects, intervals, regress, traits
+from reckoner.predict import effects, intervals, network_work, regress, traits
 from reckoner.predict.rows import Column, Labels, number
 
 FILE = "networks.json"
 KINDS = ("energy_uj", "inverse_throughput_ms", "latency_ms")
-SLOPES = ("size", "batch", "threads", "clock", "known*size")
+SLOPES = (
+    *("size", "curve", "weights", "batch", "threads", "clock"),
+    *("known", "rate", "rated", "bandwidth", "idle"),
+)
 POOLS = (
-    *("kind", "runtime", "way", "maker", "core", "hardware", "config", "stem", "model"),
-    *("way*model", "hardware*way", "kind*hardware"),
-    *("way@size", "hardware@size", "hardware@threads"),
+    *("kind", "runtime", "way", "core", "hardware", "config", "stem", "model", "group", "shape"),
+    *("way*model", "hardware*way", "kind*hardware", "shape*group"),
+    *("way@size", "hardware@size", "hardware@threads", "shape@size"),
+    *("group@size", "group@curve", "group@weights", "group@rate", "group@bandwidth", "group@threads", "group@batch"),
 )
 _NOVELTY = intervals.NOVELTIES
-_MISSING_SIZE = 0.0
 _SHELL = re.compile(r";[^;]*[#$>].*$")  # what a submitter's shell prompt and command line add to a configuration
 _FEWEST_PAIRS = 5  # rows of a pair that gets a deviation of its own
 _CORES = (
@@ -84,20 +88,26 @@ def build(raw: Sequence[Mapping[str, str]]) -> Table:
         "stem": np.array([_stem(m) for m in text["model"]], dtype=object),
         "hardware": np.array([_board(h) for h in text["hardware"]], dtype=object),
         "config": np.array([_SHELL.sub("", c) for c in text["config"]], dtype=object),
-        "maker": np.array([_maker(h) for h in text["hardware"]], dtype=object),
         "core": np.array([_core(d) for d in details], dtype=object),
         "runtime": np.array(runtime, dtype=object),
         "way": np.array(["|".join(t) for t in zip(runtime, formats, gpu, strict=True)], dtype=object),
     }
-    gmacs = np.array([number(r.get("gmacs")) for r in raw])
-    batch = np.array([number(r.get("batch_or_concurrency")) for r in raw])
-    known = np.isfinite(gmacs) & (gmacs > 0.0)
+    threads = np.array([_first(r"threads?[= ](\d+)|CPU (\d+) threads", d, 1.0) for d in details])
+    work = network_work.of(raw, threads)
+    label |= {"group": work.group, "shape": work.kind}
     feature = {
-        "size": np.where(known, np.log(np.where(known, gmacs, 1.0)) / 2.0, _MISSING_SIZE),
-        "known": known * 1.0,
-        "batch": np.log(np.where(batch > 0.0, batch, 1.0)) / 2.0,
-        "threads": np.log(np.array([_first(r"threads?[= ](\d+)|CPU (\d+) threads", d, 1.0) for d in details])) / 2.0,
+        "nominal": np.log(work.nominal_ms),
+        "size": np.where(work.known, np.log(work.gmacs) / 2.0, 0.0),
+        "curve": np.where(work.known, (np.log(work.gmacs) - 1.0) ** 2 / 8.0, 0.0),
+        "known": work.known * 1.0,
+        "weights": np.where(work.weighed, (np.log(work.million_weights) - 2.3) / 2.0, 0.0),
+        "batch": np.log(work.batch) / 2.0,
+        "threads": np.log(threads) / 2.0,
+        "idle": np.log(work.awake) / 2.0,
         "clock": np.log(np.array([_first(r"(\d+(?:\.\d+)?) ?GHz", d, 1.5) for d in details])),
+        "rated": work.rated * 1.0,
+        "rate": np.where(work.rated, np.log(work.ops_per_s / 1e12) / 2.0, 0.0),
+        "bandwidth": np.where(work.linked, np.log(work.bytes_per_s / 1e10) / 2.0, 0.0),
     }
     return Table(feature, label, np.array([number(r.get("measured")) for r in raw]))
 
@@ -123,11 +133,6 @@ def _board(name: str) -> str:
         return name.lower()
     plain = name[4:].rsplit("/", 1)[-1].lower().replace("-", "_")
     return "mcu:" + re.sub(r"_(int8|float|zephyr|tflite.*|cmsis.*|freertos|mbed.*)$", "", plain)
-
-
-def _maker(name: str) -> str:
-    kind, _, rest = name.lower().rpartition(":")
-    return f"{kind}:{re.split(r'[ _-]', rest)[0]}"
 
 
 def _core(details: str) -> str:
@@ -186,7 +191,7 @@ def fit(table: Table, words: effects.Vocabulary, *, precision: Column | None = N
     prior: Column = regress.first_guess(words) if precision is None else precision
     beta: Column = np.zeros(words.size)
     slopes = np.ones((len(table), 1))
-    target: Column = np.log(table.measured)
+    target: Column = np.log(table.measured) - table.feature["nominal"]
     normal = np.diag(prior)
     for _ in range(5 if precision is None else 2):
         residual: Column = target - predict(laid, beta, len(table))
@@ -202,7 +207,7 @@ def fit(table: Table, words: effects.Vocabulary, *, precision: Column | None = N
 
 
 def predict(laid: list[effects.Part], beta: Column, n: int) -> Column:
-    """Sum of the effects of each row."""
+    """Sum of the effects of each row: the logarithm of its quantity over the nominal time."""
     padded = np.append(beta, 0.0)
     out = np.zeros(n)
     for part in laid:
@@ -212,7 +217,7 @@ def predict(laid: list[effects.Part], beta: Column, n: int) -> Column:
 
 def apply(table: Table, words: effects.Vocabulary, beta: Column) -> Column:
     """Logarithm of each row's quantity."""
-    return predict(_parts(table, words), beta, len(table))
+    return table.feature["nominal"] + predict(_parts(table, words), beta, len(table))
 
 
 def novelty(table: Table, words: effects.Vocabulary) -> NDArray[np.int64]:
