@@ -6,6 +6,7 @@ for a whole grid. Names of formats are resolved once, when a :class:`Design` is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -16,7 +17,7 @@ from reckoner.catalogue.device import Device
 from reckoner.catalogue.find import precision
 from reckoner.catalogue.model import Model
 from reckoner.catalogue.precision import Precision
-from reckoner.errors import InputError, UnknownNameError
+from reckoner.errors import InputError, UnknownNameError, require
 from reckoner.physics.arrays import asfloats, where
 
 Num: TypeAlias = float | NDArray[np.float64]
@@ -172,6 +173,13 @@ class Serving:
 
     def __post_init__(self) -> None:
         """Hold the invariants of a serving set-up."""
+        for name in ("weights", "kv", "engine", "engine_version", "scheduler"):
+            require(name, getattr(self, name), str, "give a name")
+        if self.compute is not None:
+            remedy = "give a name such as bf16, or None for what suits the weights"
+            require("compute", self.compute, str, remedy)
+            if not self.compute:
+                raise InputError(f"compute is ''; {remedy}")
         known = self.engine.strip().lower()
         if known and known not in ENGINES:
             raise UnknownNameError.of("engine", self.engine, ENGINES)
@@ -183,6 +191,7 @@ class Serving:
             if name in _WHOLE:
                 _refuse(name, value, value % 1.0 != 0.0, "it must be a whole number")
             object.__setattr__(self, name, value)
+        shape_of_numbers({name: getattr(self, name) for name in SERVING_NUMBERS})
         if self.plain:
             return
         _refuse("acceptance", self.acceptance, self.acceptance > 1.0, "it is a probability, 0 to 1")
@@ -233,6 +242,7 @@ class Workload:
         ):
             object.__setattr__(self, name, _checked(name, getattr(self, name), least=least))
         _refuse("prefix_hit", self.prefix_hit, self.prefix_hit >= 1.0, "it must be below 1")
+        shape_of_numbers({name: getattr(self, name) for name in self.__slots__})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,6 +302,11 @@ class Design:
     def __post_init__(self) -> None:
         """Resolve the formats and hold what model, device and serving demand of each other."""
         serving = self.serving
+        require("model", self.model, Model, "give what reckoner.model(name) returns")
+        require("device", self.device, Device, "give what reckoner.device(name) returns")
+        require("serving", serving, Serving, "give a reckoner.Serving")
+        if self.draft is not None:
+            require("draft", self.draft, Model, "give what reckoner.model(name) returns")
         weights = precision(serving.weights)
         if serving.compute is None:
             dtype, peak = self.device.first_peak(weights.compute)
@@ -375,6 +390,8 @@ class Slo:
         """Hold the invariants of a promise."""
         for name in self.__slots__:
             value = getattr(self, name)
+            if value is not None:
+                require(name, value, (int, float, np.number), "give a number, or nothing where nothing is promised")
             if value is not None and not 0.0 < value < np.inf:
                 raise InputError(f"{name} is {value!r}; it must be above 0, or absent where nothing is promised")
         if self.availability is not None and self.availability >= 1.0:
@@ -391,15 +408,21 @@ def check_rent(usd_per_hour: float | None) -> None:
     InputError
         It is negative or no number.
     """
-    if usd_per_hour is not None and not 0.0 <= usd_per_hour < np.inf:
+    if usd_per_hour is None:
+        return
+    require("usd_per_hour", usd_per_hour, (int, float, np.number), "give one number of USD/h")
+    if not 0.0 <= usd_per_hour <= MOST:
         raise InputError(f"usd_per_hour is {usd_per_hour!r}; it must be at least 0 USD/h")
 
 
 def _checked(name: str, value: Num, *, least: float) -> Num:
     try:
+        if not isinstance(value, (int, float)) and (np.iscomplexobj(value) or np.ma.isMaskedArray(value)):
+            raise TypeError("neither complex nor masked numbers mean anything here")
         number = asfloats(value)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name} is {value!r}; give a number or an array of numbers") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        seen = " ".join(repr(value)[:80].split())
+        raise InputError(f"{name} is {seen}; give a number or an array of numbers") from error
     if isinstance(number, float) and least <= number <= MOST:
         return number
     bad = np.logical_not((number >= least) & (number <= MOST))  # not written the other way round: NaN is bad too
@@ -409,6 +432,24 @@ def _checked(name: str, value: Num, *, least: float) -> Num:
         raise InputError(f"{name} is empty; give at least one number")
     frozen.flags.writeable = False
     return frozen
+
+
+def shape_of_numbers(numbers: Mapping[str, Num]) -> tuple[int, ...]:
+    """Shape to which numbers broadcast.
+
+    Raises
+    ------
+    InputError
+        They do not; the shapes are named.
+    """
+    shapes = {name: value.shape for name, value in numbers.items() if isinstance(value, np.ndarray)}
+    if not shapes:
+        return ()
+    try:
+        return np.broadcast_shapes(*shapes.values())
+    except ValueError as error:
+        said = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise InputError(f"arrays do not broadcast: {said}; give equal lengths, or use sweep() for a grid") from error
 
 
 def _refuse(name: str, value: Num, wrong: bool | np.bool_ | NDArray[np.bool_], remedy: str) -> None:

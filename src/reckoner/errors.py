@@ -41,6 +41,7 @@ class UnknownNameError(InputError, LookupError):
         >>> print(UnknownNameError.of("device", "h1000", ["h100", "mi300x"]))
         no device named 'h1000'. Did you mean h100?
         """
+        require(kind, name, str, "give a name")
         names = sorted(known)
         near = get_close_matches(name, names, n=3, cutoff=0.6)
         if near:
@@ -50,6 +51,29 @@ class UnknownNameError(InputError, LookupError):
         else:
             hint = "There are none yet."
         return cls(f"no {kind} named {name!r}. {hint}")
+
+
+def require(field: str, value: object, kinds: type | tuple[type, ...], remedy: str) -> None:
+    """Refuse a value of another kind, naming the field, what was seen and the remedy, in one line.
+
+    Raises
+    ------
+    InputError
+        It is of none of ``kinds``.
+
+    Examples
+    --------
+    >>> require("scheduler", 3, str, "give its name")
+    Traceback (most recent call last):
+        ...
+    reckoner.errors.InputError: scheduler is 3; give its name
+    """
+    if not isinstance(value, kinds):
+        seen = " ".join(repr(value).split())
+        raise InputError(f"{field} is {seen if len(seen) <= _SHOWN else seen[:_SHOWN] + '...'}; {remedy}")
+
+
+_SHOWN = 80
 
 
 class MixedSetsError(InputError):

@@ -171,3 +171,25 @@ def test_a_gzipped_file_that_breaks_off_is_refused(tmp_path):
     path.write_bytes(gzip.compress(b"item,kind\n" + bytes(range(256)).hex().encode() * 50)[:-20])
     with pytest.raises(InputError, match="gzipped or not"):
         answer(path)
+
+
+def test_the_items_are_never_overwritten_by_their_answers(tmp_path):
+    items = tmp_path / "items.csv"
+    items.write_text("item,kind,model\na,decode_b1,llama-3.1-8b\n")
+    (tmp_path / "link.csv").symlink_to(items)
+    (tmp_path / "hard.csv").hardlink_to(items)
+    before = items.read_bytes()
+    for name in ("items.csv", "./items.csv", "link.csv", "hard.csv"):
+        found = CliRunner().invoke(command, [str(items), "-o", str(tmp_path / name)])
+        assert "choose another name, or it would be lost" in str(found.exception)
+        assert items.read_bytes() == before
+    assert (tmp_path / "link.csv").is_symlink()
+
+
+def test_a_column_that_stands_twice_is_named(tmp_path):
+    items = tmp_path / "items.csv"
+    items.write_text("item,kind , kind\na,decode_b1,prefill_b1\n")
+    with pytest.raises(InputError, match="column kind stands twice in the header; keep one"):
+        answer(items)
+    items.write_text(" item , kind,\na,decode_b1,\n")
+    assert [one.item for one in answer(items)] == ["a"]

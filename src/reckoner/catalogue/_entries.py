@@ -16,7 +16,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from reckoner.errors import DamagedError, UnknownNameError
+from reckoner.errors import DamagedError, UnknownNameError, require
 
 _HEADER = re.compile(r'^\["?([^"\[\]]+)"?\]\s*$', re.MULTILINE)
 _ALIASES = re.compile(r"^aliases = (\[.*\])$", re.MULTILINE)
@@ -55,6 +55,7 @@ class Entries:
         UnknownNameError
             Nothing answers to it; near misses are named.
         """
+        require(self.kind, name, str, "give a name")
         folded = fold(name)
         if folded in self.alias:
             return self.alias[folded]

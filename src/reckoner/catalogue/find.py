@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from os import PathLike
 from pathlib import Path
 
 from reckoner.catalogue._entries import entries
@@ -11,6 +12,7 @@ from reckoner.catalogue.device import Device, load_device
 from reckoner.catalogue.model import Model
 from reckoner.catalogue.precision import Precision, load_precision
 from reckoner.catalogue.rate import Rate, pick_rate
+from reckoner.errors import require
 
 
 def device(name: str) -> Device:
@@ -77,6 +79,7 @@ def model(name_or_path: str | Path) -> Model:
     >>> model("meta-llama/Llama-3.1-8B-Instruct").params
     8030261248
     """
+    require("model", name_or_path, (str, PathLike), "give a name or the path of a config.json")
     known = entries("model", "models")
     if isinstance(name_or_path, str) and known.has(name_or_path):
         return _built_in(known.resolve(name_or_path))
@@ -131,4 +134,6 @@ def rate(device_name: str, provider: str | None = None, *, spot: bool = False) -
     'lambdalabs'
     """
     canonical = entries("device", "devices").resolve(device_name)
+    if provider is not None:
+        require("provider", provider, str, "give a name such as aws or self-hosted")
     return pick_rate(canonical, None if provider is None else provider.strip().lower(), spot)

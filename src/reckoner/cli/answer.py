@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reckoner.errors import InputError
+
 if TYPE_CHECKING:
     from reckoner.predict.answer import Answer
 
@@ -34,6 +36,8 @@ def command(items: str, output: str | None, as_json: bool) -> None:
     """  # noqa: D301 - click reads the backspace as "keep these lines"
     from reckoner.files import write_atomic
 
+    if output is not None and Path(output).exists() and Path(items).exists() and Path(output).samefile(items):
+        raise InputError(f"--output is {output}, the file of items itself; choose another name, or it would be lost")
     found = _counted(items)
     _tell_unanswered(found)
     if as_json:

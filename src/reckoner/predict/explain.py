@@ -41,7 +41,13 @@ _MD1 = "M/D/1 queue of prefills: physics.queueing.md1_wait_s"
 
 
 def terms_of(prediction: Prediction) -> tuple[Term, ...]:
-    """Every term behind a prediction, inputs first."""
+    """Every term behind a prediction, inputs first.
+
+    Raises
+    ------
+    InputError
+        The question's arrays mix designs that follow different formulas.
+    """
     return tuple(_terms(Asked.of(prediction)))
 
 
@@ -200,7 +206,7 @@ def _open(a: Asked, m: Symbols, own: Pass, found: Terms) -> Iterator[Term]:
     yield line(
         "a prompt, as steps carry it", "t_a", carried, "s", f"({formula}){end}" if end else formula, "predict.plan"
     )
-    if a.p.overloaded:
+    if np.any(a.p.overloaded):
         if np.any(o.batch > 1.0):
             yield from all_prompts(a, m)
         closed = a.plan.outcome(n._replace(requests_per_s=0.0), a.p.given).times
@@ -387,7 +393,7 @@ def _limits_of_all(a: Asked, m: Symbols) -> Iterator[Term]:
         formula = f"min(X (B l_p {a.readers}{end} + n l_d {a.devices}){times} / (B D), 1)"
     elif np.any(o.batch > 1.0):
         w = all_pass(a, m)
-        if a.opened and not a.p.overloaded:
+        if a.opened and not np.any(a.p.overloaded):
             yield from all_work(a, m)
         formula = f"min(X ({limit(w, a.devices)}{end} + n l_d) / (B R), 1)"
     else:

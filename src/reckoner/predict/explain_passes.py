@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from reckoner.catalogue.model import Model
 from reckoner.design import Num
+from reckoner.errors import InputError
 from reckoner.physics.arrays import Floats
 from reckoner.predict.combine import Parts
 from reckoner.predict.numbers import Numbers, numbers_of
@@ -24,6 +26,7 @@ from reckoner.predict.work import Shape
 ROOFLINE = "Williams et al. 2009, doi:10.1145/1498765.1498785"
 _MEGATRON = "Shoeybi et al. 2019, arXiv:1909.08053, sec. 3; ring all-reduce"
 _KAPLAN = "Kaplan et al. 2020, arXiv:2001.08361, table 1"
+_MIXED = ("prefill_replicas", "prefill_tp", "token_budget")  # 0 leaves a formula without them
 _OCCUPANCY = "balls in bins: physics.transformer.distinct_experts"
 
 
@@ -74,8 +77,19 @@ class Asked:
 
     @classmethod
     def of(cls, p: Prediction) -> Asked:
-        """Lay out a prediction."""
+        """Lay out a prediction.
+
+        Raises
+        ------
+        InputError
+            Its arrays mix designs that follow different formulas.
+        """
         plan, n = prepare(p.design), numbers_of(p.design, p.workload)
+        ways: dict[str, Any] = {name: getattr(n, name) > 0.0 for name in _MIXED}
+        ways |= {"acceptance": n.acceptance == 1.0, "requests_per_s": (n.requests_per_s > 0.0) + 1 * p.overloaded}
+        for name, way in ways.items():
+            if np.any(way != np.ravel(way)[0]):
+                raise InputError(f"{name} mixes designs that follow different formulas; explain them apart")
         return cls(p, plan, n, plan.limits(n))
 
     @property

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reckoner.design import SERVING_NUMBERS, Design, Num, Workload, check_rent
-from reckoner.errors import DoesNotFitError, InputError, UnknownNameError
+from reckoner.design import SERVING_NUMBERS, Design, Num, Workload, check_rent, shape_of_numbers
+from reckoner.errors import DoesNotFitError, InputError, UnknownNameError, require
 from reckoner.physics.arrays import Floats, exp, log, maximum, minimum, sqrt, where
 from reckoner.predict.combine import beyond
 from reckoner.predict.deployment import REACH_90
@@ -168,6 +168,7 @@ class Prediction:
         InputError
             ``level`` is not between 0 and 1, or the metric is unknown for this device.
         """
+        require("level", level, (int, float, np.number), "it must lie between 0 and 1, such as 0.9")
         if not 0.0 < level < 1.0:
             raise InputError(f"level is {level!r}; it must lie between 0 and 1, such as 0.9")
         value = self._metric(metric)
@@ -323,6 +324,7 @@ class Prediction:
         return None if self.given is not None else prepare(self.design).deployment.novelty
 
     def _metric(self, name: str) -> Num:
+        require("metric", name, str, "give a name such as e2e_s")
         if name not in UNITS:
             raise UnknownNameError.of("metric", name, UNITS)
         value: Num | None = getattr(self, name)
@@ -371,9 +373,18 @@ def predict(
     'memory bandwidth'
     """
     asked = workload if workload is not None else _DEFAULT
+    require("design", design, Design, "give a reckoner.Design")
+    require("workload", asked, Workload, "give a reckoner.Workload")
+    if efficiency is not None:
+        require("efficiency", efficiency, Efficiency, "give a reckoner.predict.efficiency.Efficiency")
+    check_rent(usd_per_hour)
     numbers = numbers_of(design, asked)
     plan = prepare(design)
-    outcome = plan.outcome(numbers, efficiency)
+    try:
+        outcome = plan.outcome(numbers, efficiency)
+    except ValueError:
+        shape_of_numbers(numbers._asdict())  # arrays of the design against those of the workload
+        raise
     times, memory = outcome.times, outcome.memory
     tokens_per_s = outcome.requests_per_s * numbers.output_tokens
     return Prediction(

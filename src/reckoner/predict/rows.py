@@ -129,14 +129,20 @@ def each_row(path: str | Path) -> Generator[dict[str, str], None, None]:
     Raises
     ------
     InputError
-        The file cannot be read, or is no CSV in UTF-8.
+        The file cannot be read, is no CSV in UTF-8, or names a column twice.
     """
     try:
         with Path(path).open("rb") as file:
             packed = file.peek(2)[:2] == b"\x1f\x8b"
             binary = gzip.GzipFile(fileobj=file) if packed else file
             with io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as lines:
-                yield from csv.DictReader(lines)
+                reader = csv.DictReader(lines)
+                names = [name.strip() for name in reader.fieldnames or ()]
+                twice = sorted({name for name in names if name and names.count(name) > 1})
+                if twice:
+                    raise InputError(f"{path}: column {' and '.join(twice)} stands twice in the header; keep one")
+                reader.fieldnames = names
+                yield from reader
     except (UnicodeDecodeError, gzip.BadGzipFile, zlib.error, EOFError, csv.Error) as error:
         raise InputError(f"{path}: {error}; give a CSV file in UTF-8, gzipped or not") from error
     except OSError as error:

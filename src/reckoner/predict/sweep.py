@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from reckoner.catalogue import find
 from reckoner.catalogue.device import Device
 from reckoner.catalogue.model import Model
-from reckoner.design import SERVING_NUMBERS, Design, Workload
-from reckoner.errors import InputError, MissingExtraError, UnknownNameError
+from reckoner.design import MOST, SERVING_NUMBERS, Design, Workload
+from reckoner.errors import InputError, MissingExtraError, UnknownNameError, require
 from reckoner.predict.efficiency import Efficiency
 from reckoner.predict.numbers import Numbers, numbers_of
 from reckoner.predict.plan import Plan, prepare
@@ -72,6 +72,7 @@ class Sweep:
         UnknownNameError
             No such column.
         """
+        require("column", name, str, "give one of " + ", ".join(self.names))
         if name in self.metrics:
             values = self.metrics[name]
             return values if self.rows is None else values[self.rows]
@@ -113,6 +114,14 @@ class Sweep:
             No such column.
         """
         keep = np.ones(len(self), dtype=bool)
+        for words, bounds in (("at_most", at_most), ("at_least", at_least)):
+            if bounds is not None:
+                require(words, bounds, Mapping, "give bounds by column, such as {'e2e_s': 2.0}")
+                for name, bound in bounds.items():
+                    if not isinstance(bound, (float, np.number)) or math.isnan(bound):
+                        require(f"{words}[{name!r}]", bound, int, "give a number")
+                        if abs(bound) > MOST:
+                            raise InputError(f"{words}[{name!r}] is beyond {MOST:g}; give a number that can be meant")
         for name, bound in (at_most or {}).items():
             keep &= self.column(name) <= bound
         for name, bound in (at_least or {}).items():
@@ -129,6 +138,8 @@ class Sweep:
         InputError
             No objective is given.
         """
+        for words, names in (("minimise", minimise), ("maximise", maximise)):
+            require(words, names, (list, tuple), "give a list of columns")
         if not minimise and not maximise:
             raise InputError("pareto has no objective; name columns in minimise or maximise")
         costs = [self.column(name) for name in minimise] + [-self.column(name) for name in maximise]
@@ -141,6 +152,9 @@ class Sweep:
 
     def head(self, n: int) -> Sweep:
         """Keep the first ``n`` designs."""
+        require("n", n, (int, np.integer), "give a whole number of designs")
+        if n < 0:
+            raise InputError(f"n is {n}; give a whole number of designs, at least 0")
         return self._take(np.arange(min(n, len(self))))
 
     def to_arrow(self) -> Any:
@@ -214,6 +228,8 @@ def sweep(
     (6, 'nvidia-l40s', [1.0, 8.0, 64.0, 1.0, 8.0, 64.0])
     """
     around = workload if workload is not None else Workload()
+    require("design", design, Design, "give a reckoner.Design")
+    require("workload", around, Workload, "give a reckoner.Workload")
     resolved = {name: _axis(name, values) for name, values in axes.items()}
     nouns = [name for name in resolved if name in NOUNS]
     numeric = [name for name in resolved if name not in NOUNS]
@@ -328,19 +344,30 @@ def _axis(name: str, values: Any) -> Sequence[Any] | NDArray[np.float64]:
         raise UnknownNameError.of("axis", name, [*NOUNS, *SERVING_NUMBERS, *WORKLOAD_NUMBERS])
     if name not in NOUNS:
         try:
+            if np.iscomplexobj(values) or np.ma.isMaskedArray(values):
+                raise TypeError("neither complex nor masked numbers mean anything here")
             numbers = np.atleast_1d(np.asarray(values, dtype=np.float64))
-        except (TypeError, ValueError) as error:
-            raise InputError(f"axis {name} is {values!r}; give numbers") from error
+        except (TypeError, ValueError, OverflowError) as error:
+            seen = " ".join(repr(values)[:80].split())
+            raise InputError(f"axis {name} is {seen}; give numbers") from error
         if numbers.ndim != 1 or numbers.size == 0:
             raise InputError(f"axis {name} has shape {numbers.shape}; give one row of numbers")
         return numbers
-    items = [values] if isinstance(values, (str, Model, Device)) else list(values)
+    one = isinstance(values, (str, Model, Device)) or values is None
+    try:
+        items = [values] if one else list(values)
+    except TypeError:
+        require(f"axis {name}", values, (list, tuple), "give a list of names")
+        raise
     if not items:
         raise InputError(f"axis {name} is empty; give at least one value")
     if name in ("model", "draft"):
-        return [find.model(item) if isinstance(item, str) else item for item in items]
+        return [
+            item if isinstance(item, Model) or (item is None and name == "draft") else find.model(item)
+            for item in items
+        ]
     if name == "device":
-        return [find.device(item) if isinstance(item, str) else item for item in items]
+        return [item if isinstance(item, Device) else find.device(item) for item in items]
     return items
 
 
