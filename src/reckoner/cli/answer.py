@@ -60,13 +60,14 @@ def _counted(items: str) -> list[Answer]:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from reckoner.predict.answer import answers
+    from reckoner.simulate.answers import Player
 
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} rows answered"), TimeElapsedColumn())
     found: list[Answer] = []
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=None)
-        for part in answers(items):
+        for part in answers(items, revise=Player().revise):
             found += part
             progress.update(task, completed=len(found))
     return found

@@ -22,6 +22,7 @@ from reckoner.design import Design, Serving
 from reckoner.errors import ReckonerError
 from reckoner.files import write_atomic
 from reckoner.predict.rows import Rows, build, read_csv
+from reckoner.predict.silicon import as_items
 from reckoner.simulate.arrivals import Arrivals, closed_loop
 from reckoner.simulate.fitting import fit, minimise
 from reckoner.simulate.lengths import Ints, Lengths
@@ -67,7 +68,8 @@ FIRST_WEIGHT = 0.5
 _SEATS, _CHUNK = 1024, 8192  # limits of the servers in these benchmarks, which state none: vLLM's on such devices
 _AMPLE = 10**9  # tokens of cache: these benchmarks are sized to fit
 _RANGED = 0.8  # InferenceX draws lengths from 0.8 to 1 of the nominal (its random_range_ratio)
-_ROUNDS, _FEW, _MANY = 6, 24, 3000  # requests of a client, and fewest and most of a loop
+_PROMPTS_GUESSED = "closed_loop_steady_state"  # ML.ENERGY publishes no prompt lengths
+_ROUNDS, _FEW, _MANY = 10, 24, 3000  # requests of a client, and fewest and most of a loop
 _MOST_LOOPS = 24  # of a deployment: more of them say the same
 
 
@@ -83,6 +85,10 @@ class Loops:
         Medians of the gap between tokens and of the first token; NaN where not stated. [s]
     least : float
         Shortest length of a request as a share of the longest.
+    by_mean : bool
+        Whether first tokens are means.
+    guessed : bool
+        Whether prompts are no more than guessed, so that gaps tell nothing of the cost of reading them.
     """
 
     clients: Floats
@@ -91,6 +97,8 @@ class Loops:
     gap_s: Floats
     first_s: Floats
     least: float = 1.0
+    by_mean: bool = False
+    guessed: bool = False
 
     def arrivals(self) -> list[Arrivals]:
         """Requests of each loop, a few for every client."""
@@ -111,13 +119,15 @@ def _uniform(least: float, prompt: float, output: float) -> Lengths:
 
 
 def played(design: Design, x: Floats, loops: Loops, arrivals: Sequence[Arrivals]) -> tuple[Floats, Floats]:
-    """Medians of the gap and of the first token of each loop, simulated with scaled efficiencies, in s."""
+    """Median gap and typical first token of each loop, simulated with scaled efficiencies, in s."""
     most = max(int(loops.clients.max()), 1)
     limits = Continuous(max_seqs=max(most, _SEATS), token_budget=max(most, _CHUNK))
     front = Front(seconds=FRONT_S * float(np.exp(np.clip(x[-1], -5.0, 5.0))), token_s=FRONT_TOKEN_S, sd=0.0)
     server = server_of(design, efficiency=scaled(BEGUN, x), scheduler=limits, kv_tokens=_AMPLE, front=front)
     found = [simulate(server, one) for one in arrivals]
-    return tuple(np.array([one.point(metric, 0.5) or np.nan for one in found]) for metric in ("tpot", "ttft"))  # type: ignore[return-value]
+    first = np.mean if loops.by_mean else np.median
+    gaps = [np.median(one.latency_s("tpot")) for one in found]
+    return np.array(gaps), np.array([first(one.latency_s("ttft")) for one in found])
 
 
 def of_loops(design: Design, loops: Loops, source: str) -> Cell | None:
@@ -147,9 +157,11 @@ def of_loops(design: Design, loops: Loops, source: str) -> Cell | None:
         return x, float(np.median(of_gap)), float(np.median(of_first)) if with_first else np.inf
 
     x, off, off_first = fitted(int(stated.sum()) >= FEWEST)
-    if off_first > WORST:
+    if off_first > WORST:  # or none stated
         x, off, _ = fitted(False)
         x[-1] = np.nan
+    if loops.guessed and np.isnan(x[-1]):
+        x[SCALARS.index("mfu")] = np.nan
     return _cell(design, x, len(gap), source) if off <= WORST else None
 
 
@@ -204,15 +216,27 @@ def _loops(rows: Rows, told: Sequence[Mapping[str, int]]) -> Loops:
     chosen = [told[i] for i in sorted(drawn.tolist())]
     x, at = rows.number, np.array([kinds["serving_tpot"] for kinds in chosen])
     first = [x["measured"][kinds["serving_ttft"]] if "serving_ttft" in kinds else np.nan for kinds in chosen]
-    ranged = "range_ratio0.8" in str(rows.label["scenario"][at[0]])
+    scenario = str(rows.label["scenario"][at[0]])
     return Loops(
         clients=np.floor(x["batch"][at]),
         prompt=np.maximum(x["n_in"][at], 1.0),
         output=np.maximum(x["n_out"][at], 2.0),
         gap_s=x["measured"][at],
         first_s=np.array(first),
-        least=_RANGED if ranged else 1.0,
+        least=_RANGED if is_ranged(scenario) else 1.0,
+        by_mean=is_mean(scenario),
+        guessed=str(rows.label["setting"][at[0]]) == _PROMPTS_GUESSED,
     )
+
+
+def is_ranged(scenario: str) -> bool:
+    """Whether lengths are drawn from 0.8 to 1 of the nominal: InferenceX's, and its runs in the silicon table."""
+    return "range_ratio0.8" in scenario or "silicon" in scenario
+
+
+def is_mean(scenario: str) -> bool:
+    """Whether first tokens are means: the silicon table's are told better so than as medians (seen 2026-11-21)."""
+    return "silicon" in scenario
 
 
 def pooled(cells: Sequence[Cell]) -> Pool:
@@ -243,9 +267,8 @@ def pooled(cells: Sequence[Cell]) -> Pool:
 def learn(folder: str | Path) -> Pool:
     """Learn from the open rows and runs of a ``validation`` folder."""
     root = Path(folder)
-    rows = build(
-        [row for row in read_csv(root / "items.csv.gz") if row.get("kind") in ("serving_tpot", "serving_ttft")]
-    )
+    raw = [*read_csv(root / "items.csv.gz"), *as_items(read_csv(root / "silicon.csv.gz"))]
+    rows = build([row for row in raw if row["kind"] in ("serving_tpot", "serving_ttft") and row["measured"]])
     runs = read_runs(root / "simulation" / "vllm_requests.csv")
     return pooled([*of_rows(rows), *map(of_run, runs)])
 
