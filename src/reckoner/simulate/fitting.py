@@ -123,6 +123,10 @@ def fit(
             raise InputError("a request of the run is larger than the cache; give kv_tokens as the engine states it")
         return found
 
+    def unexplained(x: Floats) -> float:
+        late_s = observed.ttft_s[rows] - (run(x, suggested).latency_s("ttft")[rows] - front.seconds)
+        return float(np.log(max(float(np.median(late_s)), 0.1 * front.seconds) / front.seconds))
+
     def misfit(x: Floats, tokens: int | None) -> float:
         found = run(x, tokens)
         gaps = (found.finish_s - found.first_s) / np.maximum(found.output_tokens - 1, 1)
@@ -133,8 +137,11 @@ def fit(
     def scalars(tokens: int | None, x: Floats) -> Floats:
         return minimise(lambda y: misfit(y, tokens) + _PULL * float(np.square(y - expected).sum()), x)
 
-    # A simplex stops in the next hollow: of those that it finds from what is expected and from nothing, the deeper.
-    starts = (expected, np.zeros(len(SCALARS)))
+    # A simplex stops in the next hollow: of those that it finds from what is expected and from nothing, and with the
+    # front that is expected or that first tokens leave unexplained, the deepest.
+    starts = [expected, np.zeros(len(SCALARS))]
+    if front.seconds > 0.0:
+        starts += [np.append(start[:-1], unexplained(start)) for start in starts]
     x = min((scalars(suggested, start) for start in starts), key=lambda y: misfit(y, suggested))
     tokens, least = suggested, misfit(x, suggested)
     if kv_tokens is None and suggested is not None and run(x, suggested).preemptions > 0:
