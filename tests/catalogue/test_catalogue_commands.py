@@ -1,5 +1,6 @@
 """The verbs ``devices`` and ``models``."""
 
+import csv
 import json
 
 import pytest
@@ -9,6 +10,9 @@ from reckoner.catalogue import find
 from reckoner.cli import COMMANDS
 from reckoner.cli.devices import command as devices
 from reckoner.cli.models import command as models
+from reckoner.cli.predict import command as predict
+from reckoner.cli.validate import _lines
+from reckoner.cli.validate import command as validate
 from reckoner.errors import UnknownNameError
 
 
@@ -68,3 +72,34 @@ def test_unknown_names_are_errors_with_near_misses():
 @pytest.mark.parametrize(("verb", "command"), [("devices", devices), ("models", models)])
 def test_the_listing_says_what_the_help_says(verb, command):
     assert COMMANDS[verb][1] == (command.help or "").split("\n")[0]
+
+
+@pytest.mark.parametrize(("verb", "some"), [(devices, "memory_bytes"), (models, "params")])
+def test_csv_has_one_line_an_entry_and_reads_back_what_json_says(verb, some):
+    whole = list(csv.DictReader(run(verb, "--csv").stdout.splitlines()))
+    document = {row["name"]: row for row in json.loads(run(verb, "--json").stdout)}
+    assert [row["name"] for row in whole] == list(document)
+    for row in whole:
+        assert float(row[some]) == document[row["name"]][some]
+
+
+def test_csv_of_one_entry_is_its_line():
+    (device,) = csv.DictReader(run(devices, "h100", "--csv").stdout.splitlines())
+    assert float(device["peak_bf16_per_s"]) == find.device("h100").peak("bf16")
+    (model,) = csv.DictReader(run(models, "mixtral-8x7b", "--csv").stdout.splitlines())
+    assert (model["n_experts"], model["n_active"]) == ("8", "2")
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"), [(devices, ()), (models, ()), (validate, ()), (predict, ("gpt2", "-d", "h100"))]
+)
+def test_two_formats_at_once_are_refused(verb, words):
+    found = CliRunner().invoke(verb, [*words, "--json", "--csv"])
+    assert "--json and --csv were both given" in str(found.exception)
+
+
+def test_the_scores_as_csv_name_file_axis_kind_and_source():
+    board = {"items": {"model": {"kind_source": {"ttft|lab": {"n": 3, "median_ape": 12.5, "by": {"a": 1}}}}}}
+    assert list(_lines(board)) == [
+        {"file": "items", "axis": "model", "kind": "ttft", "source": "lab", "n": 3, "median_ape": 12.5}
+    ]

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -66,8 +68,20 @@ def test_a_grid_that_does_not_fit_gets_general_advice():
 
 
 def test_where_nothing_would_fit_that_is_said():
-    with pytest.raises(DoesNotFitError, match="choose a device with more memory"):
-        ask("llama-3.1-405b", "rtx-4090", workload=Workload(prompt_tokens=100_000)).require_fit()
+    with pytest.raises(DoesNotFitError, match="not even together; choose a device with more memory"):
+        ask("llama-3.1-405b", "raspberry-pi-5", workload=Workload(prompt_tokens=100_000)).require_fit()
+
+
+@pytest.mark.parametrize(("name", "batch", "prompt"), [("llama-3.1-405b", 1, 1000), ("deepseek-v3", 64, 30_000)])
+def test_where_no_single_change_fits_the_smallest_that_do_together_are_named(name, batch, prompt):
+    workload = Workload(prompt_tokens=prompt)
+    with pytest.raises(DoesNotFitError, match=r"together weights in \w+ and tp") as raised:
+        ask(name, "rtx-4090", batch=batch, workload=workload).require_fit()
+    said = str(raised.value)
+    weights, ranks = re.search(r"weights in (\w+) and tp (\d+)", said).groups()
+    least = 1.0 if "batch 1" in said else batch
+    assert ask(name, "rtx-4090", batch=least, weights=weights, tp=float(ranks), workload=workload).fits
+    assert not ask(name, "rtx-4090", batch=least, weights="int4", tp=float(ranks) / 2, workload=workload).fits
 
 
 RELIEVED = [

@@ -144,7 +144,10 @@ class Device:
             if dtype in self.peak_flop_per_s:
                 return dtype, self.peak_flop_per_s[dtype]
         present = ", ".join(self.peak_flop_per_s) or "none"
-        raise MissingFigureError(f"{self.name} has no peak of {', '.join(wanted)}; present: {present}")
+        raise MissingFigureError(
+            f"{self.name} has no peak of {', '.join(wanted)}; present: {present}. Store the weights in a format that "
+            "multiplies in one of those or take another device"
+        )
 
     def figure(self, name: str) -> float:
         """An optional figure that must be there, such as ``tdp_w``.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reckoner.catalogue.device import TIERS
+from reckoner.cli._csv import csv_option, one_format, print_csv
 from reckoner.cli.registry import json_option, print_json, stdout_console
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 @click.argument("name", required=False)
 @click.option("--tier", type=click.Choice(TIERS), help="Only devices of this tier.")
 @json_option
-def command(name: str | None, tier: str | None, as_json: bool) -> None:
+@csv_option
+def command(name: str | None, tier: str | None, as_json: bool, as_csv: bool) -> None:
     """List devices with dense peaks, or show one with source, date and prices.
 
     \b
@@ -30,9 +32,13 @@ def command(name: str | None, tier: str | None, as_json: bool) -> None:
     from reckoner.catalogue import find
     from reckoner.catalogue.rate import load_rates
 
+    one_format(as_json=as_json, as_csv=as_csv)
     if name is not None:
         device = find.device(name)
         rates = load_rates(device.name)
+        if as_csv:
+            print_csv([_line(device)])
+            return
         if as_json:
             print_json({**_record(device), "rates": [_rate_record(rate) for rate in rates]})
             return
@@ -42,12 +48,23 @@ def command(name: str | None, tier: str | None, as_json: bool) -> None:
     if as_json:
         print_json([_record(device) for device in found])
         return
+    if as_csv:
+        print_csv(map(_line, found))
+        return
     _table(found)
 
 
 def _record(device: Device) -> dict[str, Any]:
     record = {field.name: getattr(device, field.name) for field in fields(device)}
     return {**record, "peak_flop_per_s": dict(device.peak_flop_per_s), "checked": device.checked.isoformat()}
+
+
+def _line(device: Device) -> dict[str, Any]:
+    """One line of CSV: a peak a column, names that it answers to left out."""
+    record = _record(device)
+    peaks = {f"peak_{dtype}_per_s": rate for dtype, rate in record.pop("peak_flop_per_s").items()}
+    del record["aliases"]
+    return record | peaks
 
 
 def _rate_record(rate: Rate) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reckoner.cli._csv import csv_option, one_format, print_csv
 from reckoner.cli.registry import json_option, print_json, stdout_console
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("name", required=False)
 @json_option
-def command(name: str | None, as_json: bool) -> None:
+@csv_option
+def command(name: str | None, as_json: bool, as_csv: bool) -> None:
     """List built-in models, or show one (or a config.json) with exact counts.
 
     \b
@@ -27,16 +29,22 @@ def command(name: str | None, as_json: bool) -> None:
     """  # noqa: D301 - click reads the backspace as "keep these lines"
     from reckoner.catalogue import find
 
+    one_format(as_json=as_json, as_csv=as_csv)
     if name is not None:
         model = find.model(name)
         if as_json:
             print_json(_record(model))
+        elif as_csv:
+            print_csv([_line(model)])
         else:
             _show(model)
         return
     found = [find.model(known) for known in find.models()]
     if as_json:
         print_json([_record(model) for model in found])
+        return
+    if as_csv:
+        print_csv(map(_line, found))
         return
     _table(found)
 
@@ -73,6 +81,13 @@ def _record(model: Model) -> dict[str, Any]:
         "source": model.source,
         "checked": None if model.checked is None else model.checked.isoformat(),
     }
+
+
+def _line(model: Model) -> dict[str, Any]:
+    """One line of CSV: single figures only."""
+    nested = ("parts", "attention", "experts", "latent", "state", "aliases")
+    counts = {"n_experts": model.n_experts, "n_active": model.n_active}
+    return {name: value for name, value in _record(model).items() if name not in nested} | counts
 
 
 def _billions(count: int) -> str:

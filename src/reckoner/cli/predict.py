@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reckoner.cli._csv import one_format
 from reckoner.cli._design import NUMBERS, WORDS, WORKLOAD, console, design_options, given
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def command(model: str, device: str, **options: Any) -> int:
     from reckoner.files import canonical_json
     from reckoner.predict.prediction import predict
 
+    one_format(as_json=options["as_json"], as_csv=options["as_csv"])
     serving = Serving(**given(options, [name for name in (*WORDS, *NUMBERS) if name not in WORKLOAD]))
     draft = None if options["draft"] is None else find.model(options["draft"])
     design = Design(model=find.model(model), device=find.device(device), serving=serving, draft=draft)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reckoner.cli._csv import one_format
 from reckoner.cli._design import NUMBERS, WORDS, design_options, given, numbers, words
 from reckoner.errors import InputError
 
@@ -52,6 +53,7 @@ def command(models: str, device: str, **options: Any) -> int:
     from reckoner.files import canonical_json
     from reckoner.predict.sweep import sweep
 
+    one_format(as_json=options["as_json"], as_csv=options["as_csv"])
     devices = [find.device(name) for name in words(device)]
     named = [find.model(name) for name in words(models)]
     axes: dict[str, Any] = {"model": named, "device": devices}

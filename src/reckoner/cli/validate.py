@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+
+from reckoner.cli._csv import csv_option, one_format, print_csv
 
 
 @click.command("validate")
@@ -16,8 +19,16 @@ import click
 @click.option("--simulation", is_flag=True, help="Only the recorded runs; with --out, the page's other parts stay.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the page here, and the numbers beside it as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@csv_option
 def command(
-    folder: str, quick: bool, refit: bool, runs: tuple[str, ...], simulation: bool, out: Path | None, as_json: bool
+    folder: str,
+    quick: bool,
+    refit: bool,
+    runs: tuple[str, ...],
+    simulation: bool,
+    out: Path | None,
+    as_json: bool,
+    as_csv: bool,
 ) -> None:
     """Score predictions on public measurements: same cells, new models, devices and sources.
 
@@ -35,6 +46,8 @@ def command(
     from reckoner.cli._validation_runs import runs_section
     from reckoner.files import canonical_json, read_json, write_atomic
     from reckoner.simulate.suite import score
+
+    one_format(as_json=as_json, as_csv=as_csv)
 
     def say(line: str) -> None:
         click.echo(f"reckoner: {line}", err=True)
@@ -60,5 +73,20 @@ def command(
         click.echo(f"{out} and {out.with_suffix('.json')} written", err=True)
     if as_json:
         click.echo(canonical_json(board), nl=False)
+    elif as_csv:
+        print_csv(_lines(board))
     elif out is None:
         click.echo(text, nl=False)
+
+
+def _lines(board: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """One line a score: file, axis, kind and source, and its figures."""
+    for file, axes in (
+        ("items", {axis: scores["kind_source"] for axis, scores in board.get("items", {}).items()}),
+        ("networks", board.get("networks", {})),
+    ):
+        for axis, parts in axes.items():
+            for name, score in parts.items():
+                kind, _, source = name.partition("|")
+                plain = {key: value for key, value in score.items() if not isinstance(value, (dict, list))}
+                yield {"file": file, "axis": axis, "kind": kind, "source": source} | plain

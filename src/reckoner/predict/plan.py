@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Lock
 
+from reckoner.catalogue.device import Device
 from reckoner.design import Design
+from reckoner.errors import MissingFigureError
 from reckoner.physics import energy
 from reckoner.physics.arrays import Floats, ceil, floor, maximum, minimum, where
 from reckoner.physics.kvcache import round_to_blocks
@@ -370,7 +372,7 @@ def prepare(design: Design) -> Plan:
         shape=shape_of(design.model, *sizes),
         bandwidth_bytes_per_s=device.bandwidth_bytes_per_s,
         peak_flop_per_s=design.peak_flop_per_s,
-        link_bytes_per_s=device.figure("link_bytes_per_s") if several else float("inf"),
+        link_bytes_per_s=_link(device) if several else float("inf"),
         runtime_bytes=RUNTIME_BYTES.get(device.device_class, 0.0),
         idle_w=device.idle_w if device.idle_w is not None else IDLE_SHARE * (device.tdp_w or 0.0),
         tdp_w=device.tdp_w,
@@ -384,6 +386,13 @@ def prepare(design: Design) -> Plan:
             _PLANS.pop(next(iter(_PLANS)))
         _PLANS[id(design)] = plan
     return plan
+
+
+def _link(device: Device) -> float:
+    try:
+        return device.figure("link_bytes_per_s")
+    except MissingFigureError as error:
+        raise MissingFigureError(f"{error}; leave tp, pp and dp at 1 or take a device with a link") from error
 
 
 _KEPT = 256

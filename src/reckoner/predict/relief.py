@@ -16,6 +16,7 @@ from reckoner.predict.prediction import BOUNDS, Prediction, fits, predict, share
 
 _NARROWER = ("fp8", "int8", "int4")  # formats tried where weights are too large, widest first
 _MOST_RANKS = 8  # devices of one server (assumption): more than these is another purchase, not a change of settings
+_MOST_TOGETHER = 128  # ranks of the largest group that is tried with other changes (assumption: a rack of 72 and more)
 _WORTH = 0.01  # a change that moves its metric by less relieves nothing
 
 
@@ -162,9 +163,12 @@ def smallest_change(prediction: Prediction) -> str:
         found.append(f"batch {low} instead of {numbers.batch:g}")
     found += _other_formats(design, prediction) + _more_ranks(design, prediction)
     if not found:
+        together = _combined(design, prediction)
+        if together is not None:
+            return f"no lower batch, narrower weights or more ranks alone make it fit; together {together} would"
         return (
-            "no lower batch, narrower weights or more ranks alone make it fit; "
-            "combine them, or choose a device with more memory"
+            "no lower batch, narrower weights and more ranks make it fit, not even together; "
+            "choose a device with more memory"
         )
     return f"what would fit: {'; or '.join(found)}"
 
@@ -196,3 +200,25 @@ def _more_ranks(design: Design, prediction: Prediction) -> list[str]:
             return [f"tp {ranks:g}"]
         ranks *= 2.0
     return []
+
+
+def _combined(design: Design, prediction: Prediction) -> str | None:
+    """Name the fewest ranks that fit together with narrower weights and, at last, a batch of one."""
+    serving, size = design.serving, design.weights_format.bytes_per_element
+    batches = [serving.batch] if float(serving.batch) == 1.0 else [serving.batch, 1.0]
+    ranks = float(serving.tp)
+    while ranks <= _MOST_TOGETHER:
+        for batch in batches:
+            for name in (serving.weights, *_NARROWER):
+                try:
+                    changed = replace(serving, tp=ranks, batch=batch, weights=name)
+                    narrower = replace(design, serving=changed).weights_format.bytes_per_element
+                except (InputError, MissingFigureError):
+                    continue
+                if (name == serving.weights or narrower < size) and _fits_with(design, prediction, changed):
+                    said = [f"weights in {name}"] if name != serving.weights else []
+                    said += [f"tp {ranks:g}"] if ranks != serving.tp else []
+                    said += [f"batch {batch:g}"] if batch != serving.batch else []
+                    return " and ".join(said)
+        ranks *= 2.0
+    return None
