@@ -1,15 +1,22 @@
 """Requests per CPU second at 512 tokens in and 128 out on one replica, their memory, and a cold process's first result.
 
 Compilation is not counted and is stated: the kernel is run once before. Rates are medians over the rounds, in CPU time
-of this process. No peer is asked in this run; by their authors' and our earlier figures Vidur serves 250-1,300 and
-AISimulate 8,000-25,600 requests per CPU second. Tried 2026-11-21: Vidur 0.0.26 installs and then fetches its trained
-predictors from a hub; its tree trains them itself, from profiles of attention that are not in the copy at hand; the
-package of AISimulate on the public index only fetches its wheel from elsewhere.
+of this process.
+
+Vidur is asked in the same run where RECKONER_VIDUR names a Python that has it (pip install vidur==0.0.26, in an
+environment of its own: 2 GB), with a constant cost of a step in place of its trained predictors, which a hub would have
+to send. Others could not be installed from the public index (tried 2026-11-21): aisimulate (its package only fetches a
+wheel from pypi.nvidia.com: "metadata-generation-failed"), LLMServingSim, splitwise-sim and inference-sim ("no matching
+distribution found"; blis there is a library of linear algebra), BLIS as the Go module inference-sim/inference-sim
+(proxy.golang.org was out of reach). By its authors' figures AISimulate serves 8,000-25,600 requests per CPU second.
 """
 
+import json
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import tracemalloc
 from pathlib import Path
@@ -24,6 +31,7 @@ from reckoner.simulate.server import server_of
 
 ROUNDS = 3
 GOAL_PER_S = 1e6  # on a machine shared with others; issue 5 asks for three times that on an idle core
+GOAL_OVER_VIDUR = 300.0  # on a machine shared with others
 GOAL_BYTES = 200.0
 GOAL_FIRST_S = 1.5
 
@@ -80,9 +88,28 @@ def test_a_stream_in_constant_memory():
     assert STREAM_N / spent > GOAL_PER_S
 
 
-@pytest.mark.parametrize("peer", ["vidur", "aisimulate"])
-def test_peers_are_named_where_they_cannot_be_asked(peer):
-    pytest.skip(f"{peer.upper()} NOT ASKED: it needs files from elsewhere, see the head of this file")
+def test_vidur_on_the_same_requests():
+    python = os.environ.get("RECKONER_VIDUR")
+    if python is None:
+        pytest.skip("VIDUR NOT ASKED: name a Python that has it in RECKONER_VIDUR, see the head of this file")
+    n, rate = 10_000, RATES["half loaded"]
+    script = Path(__file__).parent / "vidur_peer.py"
+    with tempfile.TemporaryDirectory() as folder:  # it writes its results where it stands
+        done = subprocess.run(
+            [python, str(script), str(n), str(rate)],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env=os.environ | {"WANDB_MODE": "disabled"} | {"PYTHONPATH": ""},
+        )
+    theirs = json.loads(done.stdout.splitlines()[-1])["requests_per_cpu_s"]
+    simulate(SERVER, poisson(1.0, fixed(512, 128), n=10, seed=1))
+    ours = per_cpu_second(n, rate)[0]
+    print(
+        f"\n{n:,} requests: Vidur's event loop {theirs:,.0f}/s, ours {ours / 1e6:.2f} M/s: {ours / theirs:,.0f} times"
+    )
+    assert ours > GOAL_OVER_VIDUR * theirs
 
 
 def test_memory_of_a_request():

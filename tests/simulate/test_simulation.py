@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,6 +23,7 @@ from reckoner.simulate import (
     Static,
     StepCost,
     capacity,
+    chunks_of,
     closed_loop,
     fewest,
     fixed,
@@ -28,6 +31,7 @@ from reckoner.simulate import (
     search,
     sessions,
     simulate,
+    streamed,
 )
 from reckoner.simulate.cost import linear_cost, step_cost
 from reckoner.simulate.server import server_of
@@ -257,3 +261,21 @@ def test_bad_servers_and_schedulers_are_refused():
         Continuous(routing="random")
     with pytest.raises(DoesNotFitError, match="before any cache"):
         server_of(Design(model=model("llama-3.1-70b"), device=device("h100")))
+
+
+def test_a_front_delays_its_own_request_and_what_its_client_sends_next_and_nobody_else():
+    bare = Server(cost=linear_cost(base_s=0.01, token_s=1e-5), scheduler=Continuous())
+    late = replace(bare, front_s=0.25, front_token_s=1e-3)
+    loop = closed_loop(1, fixed(100, 5), n=3, seed=0, think_s=0.0)
+    one, other = simulate(bare, loop), simulate(late, loop)
+    assert other.latency_s("ttft") == pytest.approx(one.latency_s("ttft") + 0.35)
+    assert other.latency_s("tpot") == pytest.approx(one.latency_s("tpot"))
+    assert other.arrival_s == pytest.approx(one.arrival_s + 0.35 * np.arange(3))
+    crowd = poisson(50.0, fixed(100, 20), n=300, seed=1)
+    apart = simulate(late, crowd, events=True)
+    assert apart.latency_s("e2e") == pytest.approx(simulate(bare, crowd).latency_s("e2e") + 0.35)
+    assert sum(run.total_s for run in apart.gaps_of(7)) == pytest.approx(float(apart.finish_s[7] - apart.first_s[7]))
+    told = streamed(late, chunks_of(crowd))
+    assert told.point("ttft", 0.5) == pytest.approx(apart.point("ttft", 0.5), rel=0.005)
+    with pytest.raises(InputError, match="front_s is -1"):
+        replace(bare, front_s=-1.0)

@@ -82,14 +82,9 @@ def simulate(
     else:
         server = server_of(design, efficiency=efficiency, scheduler=scheduler, workload=arrivals.workload)
     rejected, dropped, served = _fitting(server, arrivals)
-    delay_s = server.delay_s(served.prompt_tokens)
-    # Who answers before sending again sends that much later.
-    paused = (
-        served
-        if served.follows is None
-        else replace(served, gap_s=delay_s + (0.0 if served.gap_s is None else served.gap_s))
-    )
-    arrivals_left = paused if server.tokens_per_step == 1.0 else compressed(paused, server.tokens_per_step)
+    arrivals_left = _answered_late(server, served)
+    if server.tokens_per_step != 1.0:
+        arrivals_left = compressed(arrivals_left, server.tokens_per_step)
     if isinstance(server.scheduler, Continuous):
         requests, state = _continuous(server, arrivals_left, progress, LOG_EVENTS if events else 0)
     else:
@@ -99,26 +94,38 @@ def simulate(
     arrival_s, started_s, first_s, finish_s, preempted, replica = columns_of(
         requests, "arrival_s", "started_s", "first_s", "finish_s", "preempted", "replica"
     )
+    last_s = float(finish_s.max())
+    delay_s = server.delay_s(served.prompt_tokens)
+    first_s += delay_s
+    finish_s += delay_s
     return Simulation(
         arrivals=arrivals,
         server=server,
         arrival_s=arrival_s,
         started_s=started_s,
-        first_s=first_s + delay_s,
-        finish_s=finish_s + delay_s,
+        first_s=first_s,
+        finish_s=finish_s,
         prompt_tokens=served.prompt_tokens,
         output_tokens=served.output_tokens,
         preempted=preempted,
         replica=replica,
         rejected=rejected,
         dropped=dropped,
-        series=series_of(server, channels_of(server, state), width_of(state), float(finish_s.max()), usd_per_hour),
+        series=series_of(server, channels_of(server, state), width_of(state), last_s, usd_per_hour),
         gaps=Sketch(counts=state.gaps),
         log=state.log[: int(state.control[layout.LOGGED]) * layout.N_LOG] if events else None,
         steps=int(state.control[layout.STEPS]),
         events=int(state.control[layout.EVENTS]),
         usd_per_hour=usd_per_hour,
     )
+
+
+def _answered_late(server: Server, arrivals: Arrivals) -> Arrivals:
+    """Arrivals in which who waits for an answer before sending again sends as much later as the front takes."""
+    if arrivals.follows is None:
+        return arrivals
+    gap_s = 0.0 if arrivals.gap_s is None else arrivals.gap_s
+    return replace(arrivals, gap_s=gap_s + server.delay_s(arrivals.prompt_tokens))
 
 
 def channels_of(server: Server, state: State) -> NDArray[np.float64]:
