@@ -88,3 +88,10 @@ def test_ten_million_ternary_weights_fit_flash_but_not_sram():
 def test_peak_activations_lie_between_the_largest_tensor_and_the_two_largest(sizes):
     peak = tinyml.peak_activation_bytes(sizes)
     assert max(sizes) <= peak <= sum(sorted(sizes)[-2:])
+
+
+@given(st.floats(0, 5), st.floats(0, 5))
+def test_more_drift_never_gets_a_milder_word(a, b):
+    words = ["stable", "moderate", "major"]
+    low, high = sorted((a, b))
+    assert words.index(drift.verdict(low)) <= words.index(drift.verdict(high))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reckoner.physics import amdahl, parallel
+from reckoner.physics import amdahl, availability, parallel
 
 payloads = st.floats(1, 1e12)
 ranks = st.integers(1, 1024)
@@ -80,3 +80,18 @@ def test_amdahl_lies_between_one_and_both_limits(serial, workers):
 
 def test_amdahl_is_a_ratio_of_times():
     assert amdahl.speedup(0.25, 4) == 1 / (0.25 + 0.75 / 4)
+
+
+@given(st.floats(0, 1e12), st.floats(1e6, 1e13), st.floats(0, 1e-2))
+def test_a_transfer_takes_its_latency_and_grows_with_what_is_sent(payload, link, latency):
+    assert parallel.transfer_s(0.0, link, latency) == latency
+    one, two = (parallel.transfer_s(n * payload, link, latency) - latency for n in (1, 2))
+    assert two == pytest.approx(2 * one, abs=1e-12)
+    assert parallel.transfer_s(payload, 2 * link, latency) <= parallel.transfer_s(payload, link, latency)
+
+
+@given(st.integers(0, 7), st.integers(1, 7), st.floats(0.01, 0.99))
+def test_copies_in_service_are_counted_over_every_pattern_of_failures(needed, total, each):
+    patterns = ([bool(which >> i & 1) for i in range(total)] for which in range(2**total))
+    exact = sum(math.prod(each if up else 1 - each for up in pattern) for pattern in patterns if sum(pattern) >= needed)
+    assert availability.k_of_n(needed, total, each) == pytest.approx(exact, abs=1e-12)

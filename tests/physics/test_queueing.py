@@ -112,3 +112,10 @@ def test_the_replicas_carry_the_demand_and_one_less_would_not(rate, capacity, he
     n = queueing.servers_needed(rate, capacity, headroom)
     assert n * capacity >= rate * (1 + headroom) * (1 - 1e-12)
     assert n == 1 or (n - 1) * capacity < rate * (1 + headroom) * (1 + 1e-12)
+
+
+@given(st.integers(1, 40), loads)
+def test_erlang_b_equals_the_sum_of_factorials(servers, rho):
+    offered = rho * servers
+    terms = [offered**n / math.factorial(n) for n in range(servers + 1)]
+    assert queueing.erlang_b(servers, offered) == pytest.approx(terms[-1] / sum(terms), rel=1e-9)

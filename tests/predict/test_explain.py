@@ -133,3 +133,17 @@ def test_relief_never_offers_what_does_not_fit_or_cannot_be():
 def test_a_grid_has_no_single_relief():
     with pytest.raises(InputError, match="the question holds 2 designs"):
         ask(batch=[1, 2]).relief()
+
+
+def test_carbon_follows_from_the_energy_of_a_token():
+    found = ask(batch=8)
+    value, low, high = found.carbon_g(400, pue=1.2)
+    assert value == pytest.approx(found.j_per_token * 1e6 * 1.2 / 3.6e6 * 400)
+    assert low < value < high
+    assert found.carbon_g(0)[0] == 0.0
+    for wrong, said in (
+        ({"grams_per_kwh": -1}, "grams_per_kwh is -1"),
+        ({"grams_per_kwh": 1, "pue": 0.9}, "pue is 0.9"),
+    ):
+        with pytest.raises(InputError, match=said):
+            found.carbon_g(**wrong)

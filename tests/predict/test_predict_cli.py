@@ -152,3 +152,13 @@ def test_gains_are_said_with_what_they_rest_on(capsys, monkeypatch):
     assert code == 0
     assert "1 prefill : 1 decode servers" in out
     assert "disaggregation: from theory, not from measurements" in out
+
+
+def test_carbon_stands_in_every_format_when_its_intensity_is_given(capsys, monkeypatch):
+    words = ["predict", "llama-3.1-8b", "-d", "h100", "--grams-per-kwh", "400", "--pue", "1.2"]
+    code, out, _ = run(capsys, monkeypatch, *words, "--json")
+    assert code == 0
+    metric = json.loads(out)["metrics"]["co2_g_per_m_output_tokens"]
+    assert metric["low"] < metric["value"] < metric["high"]
+    assert "co2_g_per_m_output_tokens," in run(capsys, monkeypatch, *words, "--csv")[1]
+    assert "carbon of a million tokens" in run(capsys, monkeypatch, *words)[1]

@@ -28,6 +28,8 @@ LABELS = {
     "usd_per_m_output_tokens": "a million output tokens",
 }
 
+_CARBON = "co2_g_per_m_output_tokens"
+
 
 @click.command()
 @click.argument("model")
@@ -35,6 +37,8 @@ LABELS = {
 @design_options(lists=False)
 @click.option("--usd-per-hour", type=float, help="Rent of one device; adds the price of a million tokens.")
 @click.option("--provider", help="Take that rent from the catalogue, such as aws or runpod.")
+@click.option("--grams-per-kwh", type=float, help="Carbon intensity of the supply; adds that of a million tokens.")
+@click.option("--pue", type=float, default=1.0, show_default=True, help="Power of the site over the devices', for it.")
 @click.option("--level", type=float, default=0.9, show_default=True, help="Probability that an interval holds.")
 @click.option("--explain", "explained", is_flag=True, help="Every term with its formula and source.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write the roofline picture (PNG).")
@@ -65,6 +69,8 @@ def command(model: str, device: str, **options: Any) -> int:
     if options["provider"] is not None:
         rent = find.rate(device, options["provider"]).usd_per_hour
     found = predict(design, Workload(**given(options, WORKLOAD)), usd_per_hour=rent).require_fit()
+    grams = options["grams_per_kwh"]
+    carbon = None if grams is None else found.carbon_g(grams, pue=options["pue"], level=options["level"])
     if options["plot"] is not None:
         from reckoner.report.png import to_png
         from reckoner.report.roofline_figure import roofline_chart
@@ -72,13 +78,14 @@ def command(model: str, device: str, **options: Any) -> int:
         click.echo(f"wrote {to_png(roofline_chart(found), options['plot'])}", err=True)
     if options["as_json"]:
         document = found.to_dict(options["level"]) | {"relief": [_relief(each) for each in found.relief()]}
+        document["metrics"][_CARBON] = None if carbon is None else _metric(carbon)
         if options["explained"]:
             document["terms"] = [_term(term) for term in found.explain()]
         click.echo(canonical_json(document), nl=False)
     elif options["as_csv"]:
-        _csv(found, options["level"])
+        _csv(found, options["level"], carbon)
     else:
-        _table(found, options["level"])
+        _table(found, options["level"], carbon)
         if options["explained"]:
             _terms(found)
     return 0
@@ -92,15 +99,21 @@ def _relief(each: Relief) -> dict[str, Any]:
     return {name: getattr(each, name) for name in ("change", "metric", "before", "after")}
 
 
-def _csv(found: Prediction, level: float) -> None:
+def _metric(values: tuple[Any, Any, Any]) -> dict[str, Any]:
+    return {**dict(zip(("value", "low", "high"), map(float, values), strict=True)), "unit": "g"}
+
+
+def _csv(found: Prediction, level: float, carbon: tuple[Any, Any, Any] | None) -> None:
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(["metric", "value", "low", "high", "unit"])
     for name, metric in found.to_dict(level)["metrics"].items():
         if metric is not None:
             out.writerow([name, metric["value"], metric["low"], metric["high"], metric["unit"]])
+    if carbon is not None:
+        out.writerow([_CARBON, *map(float, carbon), "g"])
 
 
-def _table(found: Prediction, level: float) -> None:
+def _table(found: Prediction, level: float, carbon: tuple[Any, Any, Any] | None) -> None:
     from rich.table import Table
 
     from reckoner.predict.prediction import UNITS
@@ -115,6 +128,9 @@ def _table(found: Prediction, level: float) -> None:
         elif metric is not None:
             value, low, high = (show_metric(metric[part], metric["unit"]) for part in ("value", "low", "high"))
             table.add_row(LABELS[name], value, f"{low} to {high}")
+    if carbon is not None:
+        value, low, high = (show_metric(float(each), "g") for each in carbon)
+        table.add_row("carbon of a million tokens", value, f"{low} to {high}")
     out = console()
     out.print(table)
     if asked["overloaded"]:

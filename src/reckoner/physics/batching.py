@@ -28,6 +28,10 @@ def generation_s(base_s: ArrayLike, per_token_s: ArrayLike, context: ArrayLike, 
     (...) float
         Time. [s]
 
+    Notes
+    -----
+    Exact: an arithmetic series, for each step sees one token more than the one before.
+
     Examples
     --------
     Steps of 1.0, 1.1 and 1.2 s:
@@ -57,6 +61,10 @@ def static_batch_s(prefill_s: ArrayLike, step_s: ArrayLike, output_tokens: Array
     -------
     (...) float
         Time. [s]
+
+    Notes
+    -----
+    A definition.
 
     Examples
     --------
@@ -185,6 +193,10 @@ def largest_batch(memory_bytes: ArrayLike, fixed_bytes: ArrayLike, sequence_byte
     -------
     (...) float
         Sequences; 0 where not even the fixed part fits.
+
+    Notes
+    -----
+    A definition: whole sequences in what is left of the memory.
 
     Examples
     --------

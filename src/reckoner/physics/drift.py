@@ -59,6 +59,12 @@ def _shares(counts: ArrayLike, name: str, smoothing: float) -> np.ndarray:
 def verdict(index: float) -> str:
     """Word for an index: "stable" below 0.10, "moderate" below 0.25, "major" from there on.
 
+    Notes
+    -----
+    Assumption: the usual rule of thumb of credit scoring.
+
+    Examples
+    --------
     >>> verdict(0.09), verdict(0.10), verdict(0.25)
     ('stable', 'moderate', 'major')
     """
@@ -87,6 +93,10 @@ def accuracy_after(accuracy: float, loss_per_psi: float, psi_per_day: float, day
     -------
     float
         Accuracy.
+
+    Notes
+    -----
+    Assumption: a line, for want of a law; the slope is to be measured.
 
     Examples
     --------

@@ -74,7 +74,7 @@ def joules_per_token(power: ArrayLike, tokens_per_s: ArrayLike, pue: ArrayLike =
 def carbon_g(joules: ArrayLike, grams_per_kwh: ArrayLike, pue: ArrayLike = 1.0) -> Floats:
     r"""Carbon dioxide equivalent of an amount of electric energy.
 
-    .. math:: m = E \, \mathrm{PUE} \, c / 3.6 \cdot 10^6
+    .. math:: m = E \, \mathrm{PUE} \, c / (3.6 \cdot 10^6)
 
     Parameters
     ----------

@@ -332,6 +332,10 @@ def tokens_that_fit(memory_bytes: ArrayLike, token_bytes: ArrayLike, block: Arra
     (...) float
         Tokens. [token]
 
+    References
+    ----------
+    .. [1] W. Kwon et al., "PagedAttention", SOSP 2023, sec. 4.1. arXiv:2309.06180
+
     Examples
     --------
     >>> tokens_that_fit(1e9, 131072)

@@ -100,6 +100,10 @@ def all_reduce_s(
     (...) float
         Time. [s]
 
+    Notes
+    -----
+    Assumption: a library picks the better of the two for each message.
+
     Examples
     --------
     >>> all_reduce_s(8192, 8, 450e9, 5e-6) == tree_all_reduce_s(8192, 8, 450e9, 5e-6)

@@ -388,6 +388,10 @@ def servers_needed(arrivals_per_s: float, capacity_per_s: float, headroom: float
     int
         Replicas, at least 1.
 
+    Notes
+    -----
+    A definition: waiting is left to the headroom.
+
     Examples
     --------
     >>> servers_needed(1000, 64, 0.2)

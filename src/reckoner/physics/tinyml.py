@@ -31,6 +31,10 @@ def weight_bytes(params: ArrayLike, bits: ArrayLike, scale_bytes: ArrayLike = 0.
     (...) float
         Bytes; divide by 1024 for KiB.
 
+    Notes
+    -----
+    A definition.
+
     Examples
     --------
     Ten million ternary weights need 2 MB, whatever the SRAM:

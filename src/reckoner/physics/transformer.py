@@ -64,6 +64,10 @@ def attended_pairs(
     (...) float
         Pairs; :math:`S (S + 1) / 2` for a causal prompt, half of the full square for long ones.
 
+    Notes
+    -----
+    Counted: the causal sum of what each position sees.
+
     Examples
     --------
     Four tokens: 1 + 2 + 3 + 4 pairs; under a window of 2: 1 + 2 + 2 + 2; unmasked: 16.

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reckoner.design import SERVING_NUMBERS, Design, Num, Workload, check_rent, shape_of_numbers
+from reckoner.design import MOST, SERVING_NUMBERS, Design, Num, Workload, check_rent, shape_of_numbers
 from reckoner.errors import DoesNotFitError, InputError, UnknownNameError, require
 from reckoner.physics.arrays import Floats, exp, log, maximum, minimum, sqrt, where
+from reckoner.physics.energy import carbon_g
 from reckoner.predict.combine import beyond
 from reckoner.predict.deployment import REACH_90
 from reckoner.predict.efficiency import NAMES, Efficiency
@@ -217,6 +218,36 @@ class Prediction:
             for j, column in enumerate(slopes):
                 spread = spread + float(covariance[i, j]) * row * column
         return sqrt(maximum(spread, 0.0))
+
+    def carbon_g(self, grams_per_kwh: float, *, pue: float = 1.0, level: float = 0.9) -> tuple[Num, Num, Num]:
+        """Carbon dioxide of a million output tokens, with its interval.
+
+        Parameters
+        ----------
+        grams_per_kwh : float
+            Carbon intensity of the supply. [g/kWh]
+        pue : float
+            Power of the site over that of the devices, at least 1.
+        level : float
+            As in :meth:`interval`; the intensity is taken as certain.
+
+        Returns
+        -------
+        value, low, high : Num
+            [g]
+
+        Raises
+        ------
+        InputError
+            A number is none that can be meant, or the device's power is unknown.
+        """
+        for name, given, least in (("grams_per_kwh", grams_per_kwh, 0.0), ("pue", pue, 1.0)):
+            require(name, given, (int, float, np.number), "give one number")
+            if not least <= given <= MOST:
+                raise InputError(f"{name} is {given!r}; it must be at least {least:g}")
+        joules = (self._metric("j_per_token"), *self.interval("j_per_token", level))
+        value, low, high = (carbon_g(1e6 * each, grams_per_kwh, pue) for each in joules)
+        return value, low, high
 
     def explain(self) -> tuple[Term, ...]:
         """Return every term behind the numbers: name, symbol, value, unit, formula, source."""
