@@ -404,11 +404,13 @@ def predict(
     'memory bandwidth'
     """
     asked = workload if workload is not None else _DEFAULT
-    require("design", design, Design, "give a reckoner.Design")
-    require("workload", asked, Workload, "give a reckoner.Workload")
+    if type(design) is not Design or type(asked) is not Workload:
+        require("design", design, Design, "give a reckoner.Design")
+        require("workload", asked, Workload, "give a reckoner.Workload")
     if efficiency is not None:
         require("efficiency", efficiency, Efficiency, "give a reckoner.predict.efficiency.Efficiency")
-    check_rent(usd_per_hour)
+    if usd_per_hour is not None:
+        check_rent(usd_per_hour)
     numbers = numbers_of(design, asked)
     plan = prepare(design)
     try:
