@@ -170,3 +170,50 @@ def test_requests_that_never_fit_or_hold_nothing_are_counted_by_name(tmp_path):
 def test_absurd_numbers_are_refused_with_what_was_seen(words, said):
     with pytest.raises(InputError, match=said):
         run("simulate", "llama-3.1-8b", "-d", "h100", *LOAD, *words)
+
+
+def told(*words):
+    return json.loads(run(*words, "--json"))
+
+
+def test_lengths_come_from_a_file_s_rows_for_rates_clients_streams_and_capacity(tmp_path):
+    path = tmp_path / "lengths.csv"
+    path.write_text("input_tokens,output_tokens\n" + "".join(f"{100 + 50 * i},{20 + i}\n" for i in range(9)) + "0,5\n")
+    drawn = ("simulate", "llama-3.1-8b", "-d", "h100", "-n", "900", "--lengths", str(path))
+    for load in (("--rate", "5"), ("--clients", "4"), ("--rate", "5", "--stream")):
+        found = told(*drawn, *load)
+        assert found["requests"] == 900
+        assert 20.0 < found["output_tokens_per_s"] / found["requests_per_s"] < 28.0
+    asked = ("capacity", "llama-3.1-8b", "-d", "h100", "-n", "400", "--seeds", "2", "--ttft-p99", "0.5")
+    alike = told(*asked)["requests_per_s"]
+    assert told(*asked, "--lengths", str(path))["requests_per_s"] > alike
+    assert told(*asked, "--length-cv", "1")["requests_per_s"] < alike
+
+
+def test_a_rate_moves_and_sessions_grow_from_the_command_line():
+    asked = ("simulate", "llama-3.1-8b", "-d", "h100", "--prompt", "100", "--output", "20", "-n", "400")
+    assert "ramp from 1 to 9 requests/s" in run(*asked, "--rate", "1", "--ramp-to", "9")
+    assert told(*asked, "--rate", "1", "--ramp-to", "9")["requests_per_s"] == pytest.approx(5.0, rel=0.15)
+    talk = (*asked, "--rate", "2", "--turns", "4", "--think", "1")
+    assert "100 sessions of 4 turns" in run(*talk)
+    assert told(*talk)["requests"] == 400
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--clients", "4", "--turns", "3"), "each shape a --rate"),
+        (("--rate", "4", "--turns", "3", "--ramp-to", "5"), "one of them"),
+        (("--rate", "4", "--ramp-to", "-1"), "requests_per_s is -1.0"),
+        (("--rate", "4", "--turns", "0"), "turns is 0"),
+        (("--rate", "4", "--turns", "3", "--stream"), "simulate closed loops and sessions as a whole"),
+        (("--rate", "4", "--lengths", "nowhere.csv"), "there is no file 'nowhere.csv'"),
+        (("--rate", "4", "--lengths", "{lengths}", "--length-cv", "1"), "leave one out"),
+        (("--trace", "{lengths}", "--lengths", "{lengths}"), "has no column for arrival"),
+    ],
+)
+def test_loads_that_contradict_themselves_are_named(tmp_path, options, said):
+    path = tmp_path / "lengths.csv"
+    path.write_text("input_tokens,output_tokens\n100,20\n")
+    with pytest.raises(InputError, match=said):
+        run("simulate", "llama-3.1-8b", "-d", "h100", "-n", "300", *(part.format(lengths=path) for part in options))

@@ -55,6 +55,8 @@ def searched(design: Design, slo: Slo, options: dict[str, Any]) -> tuple[dict[st
     for name in ("policy", "max_seqs", "token_budget", "kv_tokens"):
         if options[name] not in (None, "continuous"):
             raise InputError(f"--axis takes each engine's own limits; leave out --{name.replace('_', '-')}")
+    if options["length_cv"] != 0.0 or options["lengths"] is not None:
+        raise InputError("--axis compares designs at one length; leave out --length-cv and --lengths")
     workload = Workload(prompt_tokens=options["prompt_tokens"], output_tokens=options["output_tokens"])
     axes: dict[str, Any] = dict(axes_of(options["axis"]))
     with ProcessPoolExecutor(options["workers"]) as pool:

@@ -9,7 +9,16 @@ import click
 
 from reckoner.cli._design import given
 from reckoner.cli._search import searched, show_found
-from reckoner.cli.simulate import design_of, load_options, scheduler_of, serving_options, slo_options, trace_of
+from reckoner.cli.simulate import (
+    design_of,
+    lengths_asked,
+    load_options,
+    scheduler_of,
+    serving_options,
+    slo_options,
+    trace_of,
+    typical_of,
+)
 from reckoner.errors import InputError
 
 
@@ -39,7 +48,7 @@ def command(model: str, **options: Any) -> int:
             --ttft-p99 0.5 --availability 0.999
         $ reckoner capacity llama-3.1-70b -d h100 --ttft-p99 0.5 --axis tp=2,4,8 --axis weights=bf16,fp8
     """  # noqa: D301 - click reads the backspace as "keep these lines"
-    from reckoner.design import Slo, Workload, check_rent
+    from reckoner.design import Slo, check_rent
     from reckoner.files import canonical_json
     from reckoner.simulate.server import server_of
 
@@ -56,12 +65,14 @@ def command(model: str, **options: Any) -> int:
             show_found(rows)
         return 0
     trace = trace_of(options)
-    lengths = {"prompt_tokens": options["prompt_tokens"], "output_tokens": options["output_tokens"]}
+    if trace is not None and options["lengths"] is not None:
+        raise InputError("--lengths is given with a --trace, which has its own; leave one out")
+    lengths = lengths_asked(options)
     server = server_of(
         design,
         scheduler=scheduler_of(options, design.device),
         kv_tokens=options["kv_tokens"],
-        workload=Workload(**lengths) if trace is None else trace.workload,
+        workload=typical_of(lengths) if trace is None else trace.workload,
     )
     if trace is not None and options["requests_per_s"] is not None:
         raise InputError("the load is given by --trace and --rate; give one of them")
@@ -82,14 +93,13 @@ def command(model: str, **options: Any) -> int:
 def _rate(server: Any, slo: Any, options: dict[str, Any], say: Any) -> tuple[dict[str, Any], list[str], Any]:
     from dataclasses import asdict
 
-    from reckoner.design import Workload
     from reckoner.simulate.arrivals import poisson
-    from reckoner.simulate.lengths import fixed
     from reckoner.simulate.run import simulate
     from reckoner.simulate.sizing import capacity
 
-    workload = Workload(prompt_tokens=options["prompt_tokens"], output_tokens=options["output_tokens"])
-    found = capacity(server, workload, slo, n=options["n"], seeds=options["seeds"], report=say)
+    lengths = lengths_asked(options)
+    many = {"n": options["n"], "seeds": options["seeds"]}
+    found = capacity(server, typical_of(lengths), slo, lengths=lengths, **many, report=say)
     document = {"server": server.name, **asdict(found)}
     lines = [
         f"{server.name} carries {found.requests_per_s:.4g} requests/s ({found.low:.4g} to {found.high:.4g}); "
@@ -100,7 +110,6 @@ def _rate(server: Any, slo: Any, options: dict[str, Any], say: Any) -> tuple[dic
         usd = options["usd_per_hour"] * server.devices / 3600.0 / found.requests_per_s
         document["usd_per_request"] = usd
         lines.append(f"USD {usd:.3g} per request at that rate")
-    lengths = fixed(options["prompt_tokens"], options["output_tokens"])
     arrivals = poisson(found.requests_per_s, lengths, n=options["n"], seed=options["seed"])
     return document, lines, simulate(server, arrivals) if options["plot"] is not None else None
 
@@ -109,13 +118,11 @@ def _fleet(
     server: Any, trace: Any, slo: Any, options: dict[str, Any], say: Any
 ) -> tuple[dict[str, Any], list[str], Any]:
     from reckoner.simulate.arrivals import poisson
-    from reckoner.simulate.lengths import fixed
     from reckoner.simulate.sizing import fewest
 
     load = trace
     if load is None:
-        lengths = fixed(options["prompt_tokens"], options["output_tokens"])
-        load = poisson(options["requests_per_s"], lengths, n=options["n"], seed=options["seed"])
+        load = poisson(options["requests_per_s"], lengths_asked(options), n=options["n"], seed=options["seed"])
     found = fewest(
         server, load, slo,
         headroom=options["headroom"], replica_availability=options["replica_availability"], report=say,

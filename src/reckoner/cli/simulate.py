@@ -57,6 +57,11 @@ def load_options(command: Command) -> Command:
         click.option("--prompt", "prompt_tokens", type=int, default=1024, show_default=True, help="Tokens in."),
         click.option("--output", "output_tokens", type=int, default=256, show_default=True, help="Tokens out."),
         click.option("--length-cv", type=float, default=0.0, show_default=True, help="Spread of both lengths."),
+        click.option(
+            "--lengths",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="Draw pairs of lengths from the rows of .csv, .jsonl or .parquet, in place of --prompt and --output.",
+        ),
         click.option("-n", "n", type=int, default=10_000, show_default=True, help="Requests."),
         click.option("--seed", type=int, default=1, show_default=True),
     ]
@@ -82,6 +87,8 @@ def slo_options(command: Command) -> Command:
 @load_options
 @click.option("--rate", "requests_per_s", type=float, help="Requests that arrive per second.")
 @click.option("--burst", type=float, default=1.0, show_default=True, help="Spread of gaps: 0 even, 1 Poisson.")
+@click.option("--ramp-to", "ramp_to_per_s", type=float, help="The rate moves from --rate to this.")
+@click.option("--turns", type=int, help="--rate is of sessions of so many turns; each prompt holds what was said.")
 @click.option("--clients", type=int, help="A closed loop: so many clients, each sends when it is answered.")
 @click.option("--think", "think_s", type=float, default=0.0, show_default=True, help="Pause of a client, in seconds.")
 @slo_options
@@ -93,6 +100,8 @@ def slo_options(command: Command) -> Command:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(model: str, **options: Any) -> int:
     """Simulate requests on one design: percentiles with intervals, goodput, load over time.
+
+    Requests come at a rate (--rate: Poisson, in bursts, as a ramp, or as sessions), from clients, or from a trace.
 
     \b
         $ reckoner simulate llama-3.1-8b -d h100 --rate 20 --prompt 512 --output 128 --ttft-p99 0.2
@@ -134,13 +143,14 @@ def _whole(design: Design, options: dict[str, Any]) -> tuple[Outcome, float]:
 
 
 def _streamed(design: Design, options: dict[str, Any], slo: Slo) -> tuple[Outcome, float]:
-    from reckoner.design import Workload
     from reckoner.simulate.stream import chunks_of, gamma_chunks, streamed
 
-    if options["requests_per_s"] is not None and options["trace"] is None and options["clients"] is None:
-        typical = Workload(prompt_tokens=options["prompt_tokens"], output_tokens=options["output_tokens"])
+    elsewhere = ("trace", "clients", "ramp_to_per_s", "turns")
+    if options["requests_per_s"] is not None and all(options[name] is None for name in elsewhere):
+        lengths = lengths_asked(options)
+        typical = typical_of(lengths)
         source = gamma_chunks(
-            options["requests_per_s"], _lengths(options), n=options["n"], seed=options["seed"], cv=options["burst"]
+            options["requests_per_s"], lengths, n=options["n"], seed=options["seed"], cv=options["burst"]
         )
     else:
         arrivals = _arrivals(options)
@@ -197,26 +207,54 @@ def trace_of(options: dict[str, Any]) -> Arrivals | None:
 
 
 def _arrivals(options: dict[str, Any]) -> Arrivals:
-    from reckoner.simulate.arrivals import closed_loop, gamma
+    from reckoner.simulate.arrivals import closed_loop, gamma, ramp, sessions
 
     asked = [name for name in ("trace", "requests_per_s", "clients") if options[name] is not None]
     if len(asked) != 1:
         seen = " and ".join(f"--{name.replace('requests_per_s', 'rate')}" for name in asked) or "nothing"
         raise InputError(f"the load is given by {seen}; give exactly one of --rate, --clients and --trace")
+    shapes = [name for name in ("ramp_to_per_s", "turns") if options[name] is not None]
+    if len(shapes) > 1 or (shapes and (options["requests_per_s"] is None or options["burst"] != 1.0)):
+        raise InputError("--ramp-to and --turns each shape a --rate, one of them and without --burst")
     trace = trace_of(options)
     if trace is not None:
+        if options["lengths"] is not None:
+            raise InputError("--lengths is given with a --trace, which has its own; leave one out")
         return trace
-    lengths, n, seed = _lengths(options), options["n"], options["seed"]
+    lengths, n, seed = lengths_asked(options), options["n"], options["seed"]
     if options["clients"] is not None:
         return closed_loop(options["clients"], lengths, n=n, seed=seed, think_s=options["think_s"])
+    if options["turns"] is not None:
+        begun = max(n // max(options["turns"], 1), 1)
+        return sessions(
+            options["requests_per_s"], lengths, n=begun, seed=seed, turns=options["turns"], think_s=options["think_s"]
+        )
+    if options["ramp_to_per_s"] is not None:
+        return ramp(options["requests_per_s"], options["ramp_to_per_s"], lengths, n=n, seed=seed)
     return gamma(options["requests_per_s"], lengths, n=n, seed=seed, cv=options["burst"])
 
 
-def _lengths(options: dict[str, Any]) -> Lengths:
+def lengths_asked(options: dict[str, Any]) -> Lengths:
+    """Lengths of requests: from a file's rows, or by their means and spread."""
     from reckoner.simulate.lengths import fixed, lognormal
+    from reckoner.simulate.traces import lengths_of
 
+    if options["lengths"] is not None:
+        if options["length_cv"] != 0.0:
+            raise InputError("--length-cv is given with --lengths, whose rows have their own spread; leave one out")
+        return lengths_of(options["lengths"])
     prompt, output, cv = options["prompt_tokens"], options["output_tokens"], options["length_cv"]
     return fixed(prompt, output) if cv == 0.0 else lognormal(prompt, output, prompt_cv=cv, output_cv=cv)
+
+
+def typical_of(lengths: Lengths) -> Workload:
+    """Mean lengths, of a thousand draws."""
+    import numpy as np
+
+    from reckoner.design import Workload
+
+    prompt, output = lengths(np.random.default_rng(0), 1000)
+    return Workload(prompt_tokens=float(prompt.mean()), output_tokens=float(output.mean()))
 
 
 class Bar:

@@ -16,7 +16,7 @@ from reckoner.physics.availability import k_of_n
 from reckoner.predict.efficiency import Efficiency
 from reckoner.quantiles import quantile
 from reckoner.simulate.arrivals import Arrivals, poisson
-from reckoner.simulate.lengths import fixed
+from reckoner.simulate.lengths import Lengths, fixed
 from reckoner.simulate.run import simulate
 from reckoner.simulate.schedulers import Scheduler
 from reckoner.simulate.server import Server, at_replicas, server_of
@@ -103,6 +103,7 @@ def capacity(  # noqa: PLR0913 - one question, and how hard to look
     *,
     efficiency: Efficiency | None = None,
     scheduler: Scheduler | None = None,
+    lengths: Lengths | None = None,
     n: int = 4000,
     seeds: int = 5,
     report: Report | None = None,
@@ -120,6 +121,8 @@ def capacity(  # noqa: PLR0913 - one question, and how hard to look
         At least one of ``ttft_p99_s``, ``tpot_p99_s``, ``e2e_p99_s``.
     efficiency, scheduler
         Of a design only.
+    lengths : Lengths, optional
+        What Poisson arrivals draw, in place of the workload's lengths, which then are typical ones.
     n, seeds : int
         Requests of a stream, and streams.
     report : callable, optional
@@ -144,8 +147,11 @@ def capacity(  # noqa: PLR0913 - one question, and how hard to look
     else:
         if seeds < 1 or n < _LEAST_N:
             raise InputError(f"n is {n} and seeds {seeds}; a P99 takes at least {_LEAST_N} requests and one seed")
-        lengths = fixed(int(_one("prompt_tokens", workload.prompt_tokens)), int(_one("output", workload.output_tokens)))
-        streams = [poisson(1.0, lengths, n=n, seed=seed) for seed in range(seeds)]
+        drawn = lengths
+        if drawn is None:
+            alike = (int(_one(k, getattr(workload, k))) for k in ("prompt_tokens", "output_tokens"))
+            drawn = fixed(*alike)
+        streams = [poisson(1.0, drawn, n=n, seed=seed) for seed in range(seeds)]
     guess = full_rate(server, streams[0])
     if executor is None:
         ends = [_bisect(server, stream, slo, guess, report) for stream in streams]

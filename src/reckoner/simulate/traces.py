@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from reckoner.errors import InputError, MissingExtraError
 from reckoner.simulate.arrivals import Arrivals
+from reckoner.simulate.lengths import Lengths, empirical
 from reckoner.simulate.prefix import HASH_TOKENS, cached_blocks
 
 COLUMNS = {
@@ -56,18 +57,12 @@ def replay(path: str | Path, *, cache_blocks: int = 0, skip_empty: bool = False)
     """
     file = Path(path)
     table = read_table(file)
-    if not table or not len(next(iter(table.values()))):
-        raise InputError(f"{file.name} holds no requests; a trace has one row a request")
-    names = {kind: next((name for name in known if name in table), None) for kind, known in COLUMNS.items()}
-    missing = [kind for kind, name in names.items() if name is None]
-    if missing:
-        wanted = "; ".join(f"{kind}: {' or '.join(COLUMNS[kind])}" for kind in missing)
-        raise InputError(f"{file.name} has no column for {', '.join(missing)}; found {', '.join(table)}; need {wanted}")
-    times = _seconds(file, table, str(names["arrival"]))
+    names = _named(file, table, tuple(COLUMNS))
+    times = _seconds(file, table, names["arrival"])
     if times.min() < 0.0:
         row = int(np.argmax(times < 0.0))
         raise InputError(f"{file.name}, row {row + 1}: arrives at {times[row]:g} s; arrival times are seconds >= 0")
-    prompt, output = (_tokens(file, table, str(names[kind])) for kind in ("prompt", "output"))
+    prompt, output = (_tokens(file, table, names[kind]) for kind in ("prompt", "output"))
     keep = np.ones(len(times), bool)
     empty = (prompt < 1) | (output < 1)
     if skip_empty:
@@ -96,6 +91,38 @@ def replay(path: str | Path, *, cache_blocks: int = 0, skip_empty: bool = False)
         cached_tokens=cached,
         name=file.name if keep.all() else f"{file.name} ({int(empty.sum()):,} empty requests left out)",
     )
+
+
+def lengths_of(path: str | Path) -> Lengths:
+    """Draw pairs of lengths from the rows of a file: a trace, or one that has lengths alone, such as ShareGPT's.
+
+    Rows without prompt or answer are left out.
+
+    Raises
+    ------
+    InputError
+        A column is missing (those found are named), or no row has both.
+    """
+    file = Path(path)
+    table = read_table(file)
+    names = _named(file, table, ("prompt", "output"))
+    prompt, output = (_tokens(file, table, names[kind]) for kind in ("prompt", "output"))
+    keep = (prompt >= 1) & (output >= 1)
+    if not np.any(keep):
+        raise InputError(f"{file.name} holds no request with tokens in and out")
+    return empirical(prompt[keep], output[keep])
+
+
+def _named(file: Path, table: dict[str, Sequence[Any]], kinds: Sequence[str]) -> dict[str, str]:
+    """Columns of the kinds asked for, by any of their names."""
+    if not table or not len(next(iter(table.values()))):
+        raise InputError(f"{file.name} holds no requests; a trace has one row a request")
+    names = {kind: next((name for name in COLUMNS[kind] if name in table), "") for kind in kinds}
+    missing = [kind for kind, name in names.items() if not name]
+    if missing:
+        wanted = "; ".join(f"{kind}: {' or '.join(COLUMNS[kind])}" for kind in missing)
+        raise InputError(f"{file.name} has no column for {', '.join(missing)}; found {', '.join(table)}; need {wanted}")
+    return names
 
 
 def read_table(file: Path) -> dict[str, Sequence[Any]]:
