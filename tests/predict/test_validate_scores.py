@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
+import re
+import shutil
+from itertools import islice
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from reckoner.cli._validation_page import page
-from reckoner.predict import scoreboard, traits, yardstick
+from reckoner.errors import InputError
+from reckoner.predict import fit, scoreboard, traits, validate, yardstick
 from reckoner.predict.rows import Rows, build
 from reckoner.predict.validate import excluded, grades, thinned_out
+
+FOLDER = Path(__file__).parents[2] / "validation"
 
 
 def scored(sources, kinds, ratio) -> scoreboard.Scored:
@@ -141,3 +150,20 @@ def test_the_page_shows_ours_beside_the_yardstick():
 )
 def test_devices_are_sorted_by_name(name, expected):
     assert (traits.vendor(name), traits.device_class(name)) == expected
+
+
+@pytest.mark.parametrize("name", ["items.csv.gz", "silicon.csv.gz", "nn_items.csv.gz", "source_quality.csv"])
+@pytest.mark.parametrize("spoiled", [None, b"\x1f\x8b\x08\x00broken"])
+def test_a_file_of_the_folder_that_cannot_be_read_is_named_before_anything_is_fitted(
+    name, spoiled, tmp_path, monkeypatch
+):
+    for file in ("items.csv.gz", "silicon.csv.gz", "nn_items.csv.gz"):
+        with gzip.open(FOLDER / file, "rt") as whole, gzip.open(tmp_path / file, "wt") as part:
+            part.writelines(islice(whole, 40))
+    shutil.copy(FOLDER / "source_quality.csv", tmp_path)
+    (tmp_path / name).unlink()
+    if spoiled is not None:
+        (tmp_path / name).write_bytes(spoiled)
+    monkeypatch.setattr(fit, "try_out", lambda *_, **__: pytest.fail("fitted before all files were read"))
+    with pytest.raises(InputError, match=re.escape(name)):
+        validate.run(tmp_path)

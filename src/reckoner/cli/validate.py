@@ -17,7 +17,11 @@ from reckoner.cli._csv import csv_option, one_format, print_csv
 @click.option("--refit", is_flag=True, help="Also learn the packaged prior anew from the folder.")
 @click.option("--runs", multiple=True, type=click.Path(dir_okay=False), help="Other recorded runs to simulate as well.")
 @click.option("--simulation", is_flag=True, help="Only the recorded runs; with --out, the page's other parts stay.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the page here, and the numbers beside it as JSON.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the page here, and the numbers beside it as JSON.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @csv_option
 def command(

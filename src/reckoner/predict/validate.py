@@ -74,9 +74,10 @@ def run(
     """
     say("reading rows")
     every = fit.read_open(folder)
+    marks = grades(folder)
+    networks.build(read_csv(Path(folder) / "nn_items.csv.gz"))  # a file that cannot be read is said now, not later
     trial = fit.try_out(every, say, **(QUICK if quick else {}))
     rows, held = trial.task.rows, trial.held
-    marks = grades(folder)
     if refit:
         say("writing the prior")
         fit.write_prior(every, trial)
