@@ -92,3 +92,16 @@ def test_whatever_a_row_states_its_answer_is_finite(row):
     assert np.isfinite(log).all()
     assert (width > 0.0).all()
     assert np.isfinite(width).all()
+
+
+def test_a_row_without_a_name_is_of_any_network_and_never_of_a_known_cell():
+    row = {"kind": "latency_ms", "hardware": "T4-16GB", "engine": "tensorflow", "weight_dtype": "fp16",
+           "config": "T4-16GB|tensorflow|fp16|b1.0", "batch_or_concurrency": "1.0"}  # fmt: skip
+    named = {**row, "model": "LanguageModeling/BERT/base|seq128.0"}
+    _, (blank, known) = networks.answer([{**row, "model": ""}, named])
+    assert blank > known
+
+
+def test_cores_of_the_catalogue_come_before_those_of_the_name():
+    found = work(model="vgg16", hardware="NCNN:AMD EPYC 7742 (2.25GHz) ubuntu 22.04 AOCC_4.2.0-Build#89", engine="ncnn")
+    assert found.awake[0] == 1 / 64

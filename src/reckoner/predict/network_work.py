@@ -175,7 +175,12 @@ def of(raw: Sequence[Mapping[str, str]], threads: Column) -> NetworkWork:
     linked = np.isfinite(bandwidth)
     bandwidth = np.where(linked, bandwidth, 1e10)
     on_cpu = np.array([how == "cpu" for how in groups])
-    share = np.array([cores(row["hardware"]) for row in text])
+    share = np.array(
+        [
+            cores(row["hardware"]) if device is None or device.n_cores is None else float(device.n_cores)
+            for device, row in zip(devices, text, strict=True)
+        ]
+    )
     awake = np.where(on_cpu, np.clip(threads / share, 1e-3, 1.0), 1.0)
     each = np.array([row.get("kind") == "inverse_throughput_ms" for row in raw])  # the time of one of the batch
     compute_ms = 2e12 * gmacs * np.where(each, 1.0, batch) / (rate * awake)

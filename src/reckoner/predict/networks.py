@@ -228,10 +228,11 @@ def novelty(table: Table, words: effects.Vocabulary) -> NDArray[np.int64]:
         known = words.levels["network", name]
         return np.array(["|".join(pair) not in known for pair in zip(*columns, strict=True)])
 
-    model, device, way = unseen("model"), unseen("hardware"), unseen("runtime")
+    named = table.label["model"] != ""  # rows without a name are of many networks
+    model, device, way = unseen("model") | ~named, unseen("hardware"), unseen("runtime")
     strange = model.astype(int) + device + way
     out = np.full(len(table), _NOVELTY.index("near"))
-    out[~unseen("config") & ~unseen("way*model")] = _NOVELTY.index("same cell")
+    out[~unseen("config") & ~unseen("way*model") & named] = _NOVELTY.index("same cell")
     out[model] = _NOVELTY.index("new model")
     out[device] = _NOVELTY.index("new device")
     out[way] = _NOVELTY.index("new engine")
