@@ -13,6 +13,7 @@ from reckoner.errors import InputError
 from reckoner.simulate import Continuous, lognormal, poisson, simulate
 from reckoner.simulate.cells import Loops, of_loops, played, pooled
 from reckoner.simulate.forecast import forecast
+from reckoner.simulate.loops import left_out
 from reckoner.simulate.prior import (
     KIN,
     SCALARS,
@@ -134,6 +135,19 @@ def test_the_front_is_that_of_its_like_and_delays_a_first_token_by_what_it_says(
     with_it, without = server_of(DESIGN), server_of(DESIGN, front=Front(seconds=0.0, token_s=0.0, sd=0.0))
     late = simulate(with_it, arrivals).latency_s("ttft") - simulate(without, arrivals).latency_s("ttft")
     assert late == pytest.approx(front.seconds + front.token_s * arrivals.prompt_tokens, abs=1e-12)
+
+
+def test_what_is_left_out_of_the_pool_is_what_shares_the_name():
+    every = packaged()
+    own = labels_of(DESIGN)
+    assert {c.labels[0] for c in left_out(every, DESIGN, "x", "device").cells} == {c.labels[0] for c in every.cells} - {
+        own[0]
+    }
+    assert own[5] not in {c.labels[5] for c in left_out(every, DESIGN, "x", "model").cells}
+    assert not {"inferencex", "silicon_agg"} & {c.source for c in left_out(every, DESIGN, "inferencex", "source").cells}
+    mine = [c for c in every.cells if c.labels == own and c.place[0] == 0.0]
+    assert mine
+    assert len(left_out(every, DESIGN, "x", "deployment").cells) == len(every.cells) - len(mine)
 
 
 def test_spreads_are_learned_as_small_where_all_cells_agree_and_large_where_they_do_not():

@@ -103,6 +103,17 @@ def test_the_committed_scores_are_those_of_the_code(anew):
                 assert row == pytest.approx(runs[name][key][metric], abs=2e-3), (name, key, metric)
 
 
+def test_the_committed_scores_of_closed_loops_are_those_of_the_code_and_first_tokens_of_vllm_carry_to_new_devices(anew):
+    loops = read_json(anew / "validation.json")["simulation"]["loops"]
+    assert [row["n"] for row in loops] == [row["n"] for row in BOARD["loops"]]
+    for mine, committed in zip(loops, BOARD["loops"], strict=True):
+        for held, row in committed["held"].items():
+            assert mine["held"][held] == pytest.approx(row, abs=0.3), (mine["engine"], mine["source"], held)
+    known = {(row["engine"], row["source"], row["metric"]): row["held"] for row in loops}
+    assert known["vllm", "inferencex", "first token"]["device"]["median"] < 20.0
+    assert known["vllm", "inferencex", "gap"]["device"]["median"] < 20.0
+
+
 def test_other_runs_are_scored_as_well_and_those_that_cannot_be_read_are_refused_alone(anew):
     found = read_json(anew / "validation.json")["simulation"]
     assert set(found["runs"]) == {*BOARD["runs"], MOE, QUANTISED}

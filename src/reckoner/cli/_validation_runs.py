@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -22,6 +22,8 @@ def runs_section(suite: Mapping[str, Any]) -> str:
     if suite["covered"] is not None:
         parts.append(f"90 % intervals hold {suite['covered']:g} % of the percentiles (goal 90).\n")
     parts += [_peers(suite)] if suite["runs"] else []
+    if suite.get("loops"):
+        parts.append(_loops(suite["loops"]))
     if suite["refused"]:
         parts.append("Not simulated:\n\n" + "".join(f"- {name}: {why}\n" for name, why in suite["refused"].items()))
     return "\n".join(parts)
@@ -47,6 +49,21 @@ def _mark(run: Mapping[str, Any], key: str, metric: str, q: str) -> str:
     if key != "zero_shot":
         return ""
     return " (in)" if run["inside"][metric][q] else " (out)"
+
+
+def _loops(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Closed loops by engine and source, each with its like left out of the pool."""
+    held = list(rows[0]["held"])
+    lines = [f"| engine | loops of | metric | n | {' | '.join(held)} |", f"|---|---|---|---:|{'---:|' * len(held)}"]
+    for row in rows:
+        cells = [f"{row['held'][name]['median']:g} ({row['held'][name]['bias']:+g})" for name in held]
+        lines.append(f"| {row['engine']} | {row['source']} | {row['metric']} | {row['n']} | {' | '.join(cells)} |")
+    return (
+        "Closed loops, simulated with what is expected of their deployment when the deployment itself, or all that "
+        "shares its device, model or source, is left out of the pool: median absolute error (and signed error) in per "
+        "cent. InferenceX and the silicon table count as one source. `reckoner answer` plays some of these loops, and "
+        "all open ones (docs/adr/0007).\n\n" + "\n".join(lines) + "\n"
+    )
 
 
 def _peers(suite: Mapping[str, Any]) -> str:

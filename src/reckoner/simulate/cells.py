@@ -179,7 +179,13 @@ def _cell(design: Design, x: Floats, n: int, source: str) -> Cell:
 
 
 def of_rows(rows: Rows) -> list[Cell]:
-    """Cells of all closed loops of aggregated servers among published measurements."""
+    """Cells of all deployments that :func:`deployments` finds, but those that no scalars describe."""
+    found = [of_loops(design, loops, source) for design, loops, source in deployments(rows)]
+    return [cell for cell in found if cell is not None]
+
+
+def deployments(rows: Rows) -> list[tuple[Design, Loops, str]]:
+    """Closed loops of aggregated servers among published measurements, by deployment, with their source."""
     label, x = rows.label, rows.number
     tp = np.where(np.isfinite(x["tp"]), x["tp"], 1.0)
     keep = np.isin(label["kind"], ["serving_tpot", "serving_ttft"]) & (x["disagg"] == 0.0) & (x["dp"] == 0.0)
@@ -194,7 +200,7 @@ def of_rows(rows: Rows) -> list[Cell]:
         loop = (*map(str, run), str(label["engine_version"][i]), str(label["date"][i]))
         group = groups.setdefault((*map(str, names), f"{shared:g}"), {})
         group.setdefault(loop, {}).setdefault(str(label["kind"][i]), int(i))
-    cells = []
+    found = []
     for (source, family, device, model, dtype, shared_by), runs in sorted(groups.items()):
         told = [kinds for kinds in runs.values() if "serving_tpot" in kinds]
         if len(told) < FEWEST:
@@ -204,10 +210,8 @@ def of_rows(rows: Rows) -> list[Cell]:
             design = Design(model=find.model(model), device=find.device(device), serving=serving)
         except ReckonerError:
             continue  # a name or a format that the catalogue does not have: nothing to learn a design from
-        cell = of_loops(design, _loops(rows, told), source)
-        if cell is not None:
-            cells.append(cell)
-    return cells
+        found.append((design, _loops(rows, told), source))
+    return found
 
 
 def _loops(rows: Rows, told: Sequence[Mapping[str, int]]) -> Loops:
@@ -264,13 +268,17 @@ def pooled(cells: Sequence[Cell]) -> Pool:
     return Pool(cells=ordered, spread=spread)
 
 
+def open_rows(root: Path) -> Rows:
+    """Gaps and first tokens of servers among the open rows of a ``validation`` folder."""
+    raw = [*read_csv(root / "items.csv.gz"), *as_items(read_csv(root / "silicon.csv.gz"))]
+    return build([row for row in raw if row["kind"] in ("serving_tpot", "serving_ttft") and row["measured"]])
+
+
 def learn(folder: str | Path) -> Pool:
     """Learn from the open rows and runs of a ``validation`` folder."""
     root = Path(folder)
-    raw = [*read_csv(root / "items.csv.gz"), *as_items(read_csv(root / "silicon.csv.gz"))]
-    rows = build([row for row in raw if row["kind"] in ("serving_tpot", "serving_ttft") and row["measured"]])
     runs = read_runs(root / "simulation" / "vllm_requests.csv")
-    return pooled([*of_rows(rows), *map(of_run, runs)])
+    return pooled([*of_rows(open_rows(root)), *map(of_run, runs)])
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -100,6 +100,11 @@ class Pool:
         """Leave a source's cells out."""
         return replace(self, cells=tuple(cell for cell in self.cells if cell.source != source))
 
+    def without_kin(self, kin: str, name: str) -> Pool:
+        """Leave out the cells that share a name by one of :data:`KIN`."""
+        at = KIN.index(kin)
+        return replace(self, cells=tuple(cell for cell in self.cells if cell.labels[at] != name))
+
 
 def labels_of(design: Design) -> tuple[str, ...]:
     """Labels of a design, by :data:`KIN`."""

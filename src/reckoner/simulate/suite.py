@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from reckoner.errors import ReckonerError
 from reckoner.predict.rows import read_csv
+from reckoner.simulate import loops
 from reckoner.simulate.fitting import Observed, first_answers, fit
 from reckoner.simulate.forecast import METRICS, QUANTILES, forecast
 from reckoner.simulate.prior import front_of, packaged, served
@@ -54,7 +55,7 @@ def score(folder: str | Path, *, more: Sequence[str | Path] = (), say: Callable[
     Returns
     -------
     dict
-        ``{"first", "runs": {name: ...}, "refused": {file or name: reason}, "peers", "covered", "draws"}``.
+        ``{"first", "runs": {name: ...}, "refused": {file or name: reason}, "peers", "covered", "loops"}``.
     """
     root = Path(folder)
     runs: dict[str, Any] = {}
@@ -76,6 +77,7 @@ def score(folder: str | Path, *, more: Sequence[str | Path] = (), say: Callable[
         "first": FIRST,
         "runs": runs,
         "refused": refused,
+        "loops": loops.score_loops(root, say=say),
         "covered": round(100.0 * float(np.mean(inside)), 1) if inside else None,
         "peers": [
             {
