@@ -107,7 +107,7 @@ def command(model: str, **options: Any) -> int:
         $ reckoner simulate llama-3.1-8b -d h100 --rate 20 --prompt 512 --output 128 --ttft-p99 0.2
         $ reckoner simulate llama-3.1-70b -d h100 --tp 4 --trace azure_conv.csv --times 2 --json
         $ reckoner simulate llama-3.1-8b -d rtx-4090 --clients 64 -n 2000 --plot load.png
-        $ reckoner simulate llama-3.1-8b -d h100 --rate 40 --prompt 512 --output 128 -n 100000000 --stream
+        $ reckoner simulate llama-3.1-8b -d h100 --rate 20 --prompt 512 --output 128 -n 100000000 --stream
     """  # noqa: D301 - click reads the backspace as "keep these lines"
     from reckoner.design import Slo
     from reckoner.files import canonical_json

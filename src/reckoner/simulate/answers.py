@@ -73,8 +73,8 @@ SEATS = (256, 128)
 """Other limits of sequences that servers are launched with: vLLM's before 2025 and LLMServingSim's. Assumption: one
 deployment in five each."""
 
-MOST_OPEN_LOOPS = 500
-"""Different open loops of a file that are played, each about 60 ms; the rest is computed. Assumption: half a minute."""
+MOST_OPEN_LOOPS = 1000
+"""Different open loops of a file that are played, each about 30 ms; the rest is computed. Assumption: half a minute."""
 MOST_CLIENTS, MOST_TOKENS = 4096, 200_000
 """Clients, and tokens of a prompt or an answer, beyond which a loop is computed. Assumption: it would take too long."""
 
