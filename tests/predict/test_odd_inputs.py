@@ -115,3 +115,13 @@ def test_an_array_of_the_caller_is_neither_changed_nor_kept():
 def test_designs_of_different_formulas_are_explained_apart():
     with pytest.raises(InputError, match="prefill_replicas mixes designs that follow different formulas"):
         rk.predict(design(batch=4, prefill_replicas=[0, 1])).explain()
+
+
+def test_a_table_beyond_the_memory_is_refused_before_anything_is_computed():
+    with pytest.raises(InputError, match=r"1,000,000,000,000,000,000 designs need 64000 PB; give fewer values an axis"):
+        rk.sweep(design(), batch=np.ones(10**6), prompt_tokens=np.ones(10**6), output_tokens=np.ones(10**6))
+    with pytest.raises(InputError, match=r"1,000,000,000,000,000,000 designs do not fit into memory"):
+        rk.predict(
+            design(batch=np.ones((10**6, 1, 1))),
+            rk.Workload(prompt_tokens=np.ones((10**6, 1)), output_tokens=np.ones(10**6)),
+        )

@@ -58,6 +58,7 @@ QUANTITY = {
 }
 """Which held-out errors an interval comes from."""
 
+_ADDRESSES = 1 << 47  # of a process: no array has more elements
 _STEP = 1e-3  # relative step of the numeric elasticities
 
 
@@ -415,8 +416,10 @@ def predict(
     plan = prepare(design)
     try:
         outcome = plan.outcome(numbers, efficiency)
-    except ValueError:
-        shape_of_numbers(numbers._asdict())  # arrays of the design against those of the workload
+    except (ValueError, MemoryError) as error:
+        designs = math.prod(shape_of_numbers(numbers._asdict()))  # of the design against those of the workload
+        if isinstance(error, MemoryError) or designs > _ADDRESSES:
+            raise InputError(f"{designs:,} designs do not fit into memory; use sweep() in parts") from error
         raise
     times, memory = outcome.times, outcome.memory
     tokens_per_s = outcome.requests_per_s * numbers.output_tokens

@@ -24,7 +24,8 @@ from reckoner.errors import InputError, MissingExtraError, UnknownNameError, req
 from reckoner.predict.efficiency import Efficiency
 from reckoner.predict.numbers import Numbers, numbers_of
 from reckoner.predict.plan import Plan, prepare
-from reckoner.predict.prediction import fits, metrics_of
+from reckoner.predict.prediction import UNITS, fits, metrics_of
+from reckoner.units import show
 
 NOUNS = ("model", "device", "draft", "weights", "kv", "compute", "engine", "engine_version", "scheduler")
 WORKLOAD_NUMBERS = ("prompt_tokens", "output_tokens", "requests_per_s", "prefix_hit")
@@ -240,6 +241,7 @@ def sweep(
     chosen = list(product(*(resolved[name] for name in nouns)))
     grids: dict[str, NDArray[Any]] = {}
     np.empty(_KEPT_BY_ALLOCATOR)  # freed at once: from then on glibc keeps temporaries instead of unmapping each one
+    _check_room(len(chosen) * math.prod(shape))
     for place, values in enumerate(chosen):
         varied = _vary(design, dict(zip(nouns, values, strict=True)), served)
         plan = prepare(varied)
@@ -255,6 +257,21 @@ def sweep(
     sizes = [len(resolved[name]) for name in looped]
     metrics = {name: grid.reshape(sizes).transpose(turn).reshape(-1) for name, grid in grids.items()}
     return Sweep(axes={_COLUMN.get(name, name): values for name, values in resolved.items()}, metrics=metrics)
+
+
+def _check_room(designs: int) -> None:
+    """Refuse a table that does not fit into memory before anything is computed.
+
+    Raises
+    ------
+    InputError
+        It does not.
+    """
+    try:
+        np.empty((len(UNITS), designs))
+    except (MemoryError, ValueError) as error:  # beyond the memory, and beyond any address
+        need = show(8.0 * len(UNITS) * designs, "B", 3)
+        raise InputError(f"{designs:,} designs need {need}; give fewer values an axis, or sweep in parts") from error
 
 
 def front(costs: NDArray[np.float64]) -> NDArray[np.intp]:
