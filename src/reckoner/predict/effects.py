@@ -45,17 +45,20 @@ LAYOUT: dict[str, tuple[str, str]] = {
         "batch prompt output disagg dp ep year devices active silicon silicon*batch disagg*batch disagg*prompt",
         "family generation setting scenario attention hardware",
     ),
+    "burst": ("batch prompt devices", "family"),
     "power": (
         "compute batch bandwidth devices year active",
         "class generation hardware setting scenario family format attention",
     ),
-    "state": ("active", "tier family format family*format class"),
-    "workspace": ("active batch context", "tier family class format family*format"),
+    "state": ("", "tier family format family*format class"),
+    "cache": ("", "tier family"),
+    "context": ("active memory", "tier family class"),
+    "workspace": ("", "tier family class"),
 }
 """Slopes and pools of each effect. ``a*b`` pools over pairs (or multiplies features); ``a@b`` is a slope on b by level
 of a. The effect of the whole quantity has no constant: its size is what the terms say."""
 
-NO_CONSTANT = frozenset({"whole", "state"})
+NO_CONSTANT = frozenset({"whole", "state", "cache"})
 FEWEST = 2
 """Levels with fewer rows get no deviation of their own."""
 
@@ -68,6 +71,7 @@ def features(rows: Rows, base: Basis) -> dict[str, Column]:
     parts = np.asarray(load.weights_s) + load.kv_s + load.layers_s + load.compute_s
     out = {
         "bandwidth": (log(x["bw_gb_s"]) - 7.0) / 1.5,
+        "memory": (log(x["mem_gb"]) - 3.5) / 1.5,
         "ridge": np.clip(log(x["peak_tflops"] * 1e3 / x["bw_gb_s"]) - 5.5, -3.0, 3.0),
         "year": np.clip(x["year"] - 2025.0, -2.0, 1.5),
         "active": (log(np.maximum(x["active_b"], 0.05)) - 2.3) / 1.5,

@@ -34,9 +34,12 @@ CAUTION: Mapping[str, float] = {
     "link": 10.0,
     "whole": 8.0,
     "queue": 8.0,
+    "burst": 20.0,
     "power": 3.0,
     "state": 30.0,
-    "workspace": 1.0,
+    "cache": 4.0,
+    "context": 6.0,
+    "workspace": 2.0,
 }
 """How many times tighter each effect's pools are than the spread of their levels suggests, chosen by leaving models,
 devices and sources out: what fits the seen is not what carries to the unseen; the smoother gives the seen back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from reckoner.predict.terms import Limits, Terms, Work, terms
 
 EFFECTS = (
     *("weights", "kv", "decode_flops", "prefill_flops", "layers", "prefill_layers", "link"),
-    *("whole", "queue", "power", "state", "workspace"),
+    *("whole", "queue", "burst", "power", "state", "cache", "context", "workspace"),
 )
 """What can be slower or larger than its nominal size; an effect is the logarithm of that factor."""
 
@@ -29,9 +30,14 @@ _USABLE = 0.9
 """Share of memory that an engine allocates: vLLM's gpu_memory_utilization (docs.vllm.ai, 2026-11-20)."""
 _POWER_SHARE = 0.7
 """Nominal draw as a share of the power limit. Assumption: the unit of a fitted effect."""
-_WORKSPACE_GB = 0.12
-"""Nominal memory beyond weights and cache, for a gigabyte of weights; it grows with their square root, as the width of
-the activations does. Assumption: the unit of a fitted effect."""
+_BURST = 0.05
+_CONTEXT_GB = 0.5
+_WIDTHS = 32.0
+_LOGITS = 6.0
+_GROWN = 2.0
+_SMALL_CONTEXT_GB = 0.1
+_FOUR_BITS = ("int4", "q3", "q2", "w4a8")
+_TABLES = {"openvino": 1.0, **dict.fromkeys("autoawq exllama exllamav2 transformers vllm sglang tgi lmdeploy tensorrt-llm qserve gpt-fast".split(), 2.0)}
 _SATURATED = 256.0
 _FULL = 0.95  # utilisation at which a queue is cut off: beyond it the wait grows with the length of the run
 
@@ -160,6 +166,7 @@ def _work(rows: Rows, tokens: Column, kv_bytes: Column, flops: Column) -> Work:
         n_layers=x["layers"],
         tokens=tokens,
         hidden=x["hidden"],
+        kernels=x["kernels"],
     )
 
 
@@ -210,7 +217,9 @@ def log_quantity(rows: Rows, base: Basis, effects: NDArray[np.float64]) -> Colum
     static_s = np.asarray(static.total_s)
     foreign_s = np.where(base.prompted, static_s - np.asarray(static.layers_s), 0.0)  # launches overlap with decoding
     tpot_s = step_s + foreign_s / output
-    ttft_s = np.asarray(closed_loop_ttft_s(own_s, step_s, foreign_s, output, eff.queue))
+    median_s = np.asarray(closed_loop_ttft_s(own_s, step_s, foreign_s, output, eff.queue))
+    mean_s = median_s + _BURST * factor["burst"] * foreign_s
+    ttft_s = np.where(x["averaged"] > 0.0, mean_s, median_s)
     offline_s = (foreign_s + output * step_s) / batch / output / base.replicas
     watts = _POWER_SHARE * x["tdp_w"] * factor["power"]
     seconds = {
@@ -222,7 +231,7 @@ def log_quantity(rows: Rows, base: Basis, effects: NDArray[np.float64]) -> Colum
         "prefill_b1": static_s,
         "prefill_static": static_s,
         "e2e_static": np.where(base.prompted, static_s, 0.0) + output * step_s,
-        "serving_tput": (ttft_s + output * tpot_s) / (batch * output),
+        "serving_tput": (mean_s + output * tpot_s) / (batch * output),
         "serving_ttft": ttft_s,
         "openloop_ttft": own_s + 0.5 * step_s + _queued_s(rows, foreign_s / batch),
         "offline_tput": offline_s,
@@ -238,12 +247,25 @@ def log_quantity(rows: Rows, base: Basis, effects: NDArray[np.float64]) -> Colum
             watts * x["n"] / (batch if name == "energy_per_tok" else 1.0) if "energy" in name else 1.0
         )
         out[chosen] = np.asarray(beyond(limit, value, factor["whole"]))[chosen]
-    held = x["kv_b"] * x["ctx"] * batch / 1e9
-    extra = _WORKSPACE_GB * np.sqrt(x["w_gb"]) * factor["workspace"]
     chosen = kind == "memory_gb"
-    filled = np.where(rows.label["tier"] == "serve", _USABLE * x["mem_gb"] * x["n"], 0.0)  # servers take it at start
-    out[chosen] = np.maximum(x["w_gb"] * factor["state"] + held + extra, filled)[chosen]
+    out[chosen] = memory_gb(rows, batch, factor)[chosen]
     return np.log(np.maximum(out, 1e-12))
+
+
+def memory_gb(rows: Rows, batch: Column, factor: Mapping[str, Column]) -> Column:
+    """Memory in use: weights, cache, what a runtime takes before any model, and the activations of the prompts."""
+    x, tier = rows.number, rows.label["tier"]
+    wide = np.array([_TABLES.get(name, 0.0) for name in rows.label["family"]])
+    narrow = np.isin(rows.label["format"], _FOUR_BITS)
+    each = x["w_gb"] / x["params_b"]
+    tables = np.where(narrow, np.minimum(x["tables"] / 1e9, x["params_b"]) * np.maximum(wide - each, 0.0), 0.0)
+    held = x["kv_b"] * x["ctx"] * batch / 1e9 * np.where(tier == "eager", _GROWN, 1.0)
+    prompt = np.maximum(x["n_in"], 1.0) * batch
+    active = prompt * (_WIDTHS * x["hidden"] + _LOGITS * x["vocab"]) / 1e9
+    needed = (x["w_gb"] + tables) * factor["state"] + held * factor["cache"]
+    needed = needed + np.where(rows.label["class"] == "mobile", _SMALL_CONTEXT_GB, _CONTEXT_GB) * x["n"] * factor["context"] + active * factor["workspace"]
+    filled = np.where(tier == "serve", _USABLE * x["mem_gb"] * x["n"], 0.0)  # servers take it at start
+    return np.asarray(np.maximum(needed, filled))
 
 
 def _least(base: Basis, output: Column) -> dict[str, Column]:

@@ -20,6 +20,7 @@ from reckoner.catalogue.find import model as find_model
 from reckoner.errors import InputError, ReckonerError, UnknownNameError
 from reckoner.physics.arrays import asfloats
 from reckoner.predict import traits
+from reckoner.predict.terms import KERNELS
 from reckoner.predict.work import shape_of
 
 Column = NDArray[np.float64]
@@ -72,6 +73,8 @@ _ROUTED = 0.95
 """Routed share of the weights of sparse models that the catalogue does not know. Assumption: Qwen3-30B-A3B's."""
 _RIDGE = {"cpu": 20.0, "mobile": 40.0, "apu": 200.0}
 """FLOP per byte assumed where a row states no peak. Assumption: vector units of CPUs, matrix units elsewhere (100)."""
+_VOCAB = 32000.0
+"""Vocabulary of models that the catalogue does not know. Assumption: Llama 2's."""
 _PROMPTS = {
     "lm-arena-chat": 250.0,
     "chat": 150.0,
@@ -205,6 +208,7 @@ def build(raw: Sequence[Mapping[str, str]]) -> Rows:
     lab["attention"] = _labels(
         traits.attention_kind(name, bool(moe)) for name, moe in zip(lab["model"], sparse, strict=True)
     )
+    num["kernels"] = np.array([KERNELS[kind] for kind in lab["attention"]])
     return Rows(num, lab, np.asarray(assumed, dtype=np.int64))
 
 
@@ -274,7 +278,7 @@ def _fill_model(num: dict[str, Column], lab: dict[str, Labels]) -> None:
     _fill_structure(num, lab)
 
 
-_STRUCTURE = ("pair", "prompt_pair", "windowed", "window", "expert_share", "awake", "kv_heads")
+_STRUCTURE = ("pair", "prompt_pair", "windowed", "window", "expert_share", "awake", "kv_heads", "vocab", "tables")
 
 
 def _fill_structure(num: dict[str, Column], lab: dict[str, Labels]) -> None:
@@ -287,6 +291,7 @@ def _fill_structure(num: dict[str, Column], lab: dict[str, Labels]) -> None:
     otherwise = (
         *(attention, attention, np.zeros(len(routed)), np.full(len(routed), np.inf)),
         *(np.where(sparse, _ROUTED, 0.0), np.where(sparse, np.maximum(routed, 0.01), 1.0), np.full(len(routed), 8.0)),
+        *(np.full(len(routed), _VOCAB), 2.0 * _VOCAB * num["hidden"]),
     )
     for name, column, usual in zip(_STRUCTURE, look.T, otherwise, strict=True):
         num[name] = np.where(np.isnan(column), usual, column)
@@ -317,6 +322,8 @@ def _structure(name: str) -> tuple[float, ...]:
         routed / float(found.params),
         max(found.n_active, 1) / max(found.n_experts, 1),
         float(asfloats(shape.kv_heads)),
+        float(found.vocab),
+        float(found.parts["embedding"] + found.parts["lm_head"]),
     )
 
 
@@ -329,23 +336,26 @@ def _size_in_name(name: str) -> float:
 
 def _fill_device(num: dict[str, Column], lab: dict[str, Labels]) -> None:
     figures = {name: _device_figures(name) for name in set(lab["hardware"])}
-    look = np.array([figures[name] for name in lab["hardware"]]).reshape(-1, 4)
+    look = np.array([figures[name] for name in lab["hardware"]]).reshape(-1, 5)
     num["bw_gb_s"] = np.maximum(_fallback(num["bw_gb_s"], _fallback(look[:, 0], 500.0)), 0.1)
     num["mem_gb"] = np.maximum(_fallback(num["mem_gb"], _fallback(look[:, 1], 24.0)), 0.01)
     num["tdp_w"] = np.maximum(_fallback(num["tdp_w"], _fallback(look[:, 2], 200.0)), 0.1)
     num["link_gb_s"] = _fallback(look[:, 3], _LINK_GB_S)
     ridge = np.array([_RIDGE.get(kind, 100.0) for kind in lab["class"]])
     num["peak_tflops"] = np.maximum(_fallback(num["peak_tflops"], num["bw_gb_s"] * ridge / 1e3), 1e-4)
+    single = np.where(lab["format"] == "fp32", look[:, 4], np.nan)  # rows state the 16-bit peak for these too
+    num["peak_tflops"] = np.fmin(num["peak_tflops"], single)
 
 
-def _device_figures(name: str) -> tuple[float, float, float, float]:
+def _device_figures(name: str) -> tuple[float, ...]:
     nan = float("nan")
     try:
         found = find_device(name)
     except UnknownNameError:
-        return nan, nan, nan, nan
+        return (nan,) * 5
     link = found.link_bytes_per_s / 1e9 if found.link_bytes_per_s else nan
-    return found.bandwidth_bytes_per_s / 1e9, found.memory_bytes / 1e9, found.tdp_w or nan, link
+    single = found.peak_flop_per_s.get("fp32", nan) / 1e12
+    return found.bandwidth_bytes_per_s / 1e9, found.memory_bytes / 1e9, found.tdp_w or nan, link, single
 
 
 def _fill_workload(num: dict[str, Column], lab: dict[str, Labels]) -> None:
@@ -361,4 +371,5 @@ def _fill_workload(num: dict[str, Column], lab: dict[str, Labels]) -> None:
     stated = np.nan_to_num(num["ctx"]) > 0.0
     num["ctx"] = np.where(stated, num["ctx"], np.maximum(prompt + output / 2.0, 128.0))
     num["disagg"] = ((lab["disagg"] == "True") | (lab["kind"] == "serving_tpot_disagg")) * 1.0
+    num["averaged"] = np.array([":silicon" in name for name in lab["scenario"]]) * 1.0
     num["dp"] = (lab["dp_attention"] == "True") * 1.0

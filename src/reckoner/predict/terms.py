@@ -9,6 +9,12 @@ from reckoner.physics.arrays import Floats, log2, maximum, where
 LAYER_S = 12e-6
 """Nominal fixed cost of a layer in one pass (launches, host work). Assumption: the unit of a fitted effect. [s]"""
 
+KERNELS = {"dense": 1.0, "moe": 1.5, "mla": 2.25}
+"""Kernels that a layer launches, in units of a dense one's: 12 where norms, projections, rotation, cache, attention,
+activation and all-reduces are one each; routing, sorting, two grouped products and the way back make 18; low-rank
+projections, their norms, the absorbed products and a shared expert make 27. Assumption: counted from the published
+layers of Llama, Mixtral and DeepSeek-V3 (arXiv:2412.19437); fusions differ between engines."""
+
 HOP_S = 5e-6
 """Nominal latency of one message between devices. Assumption: the unit of a fitted effect. [s]"""
 
@@ -34,6 +40,8 @@ class Work(NamedTuple):
         Tokens in the pass: batch of a decode step, prompt tokens of a prefill.
     hidden : (...) float
         Width of the activations that devices exchange.
+    kernels : (...) float
+        Kernels that a layer launches, in units of a dense one's (:data:`KERNELS`).
     """
 
     weight_bytes: Floats
@@ -42,6 +50,7 @@ class Work(NamedTuple):
     n_layers: Floats
     tokens: Floats
     hidden: Floats
+    kernels: Floats = 1.0
 
 
 class Limits(NamedTuple):
@@ -82,7 +91,7 @@ def terms(work: Work, limits: Limits) -> Terms:
 
     .. math::
 
-        t_w = \frac{W}{n \beta}, \quad t_{kv} = \frac{Q}{n \beta}, \quad t_c = \frac{F}{n P}, \quad t_o = L \tau_o,
+        t_w = \frac{W}{n \beta}, \quad t_{kv} = \frac{Q}{n \beta}, \quad t_c = \frac{F}{n P}, \quad t_o = L k \tau_o,
         \quad t_l = 2 L \left(\alpha \left(\log_2 \mathrm{tp} + \tfrac12 \log_2 \mathrm{ep}\right)
         + 2 \frac{r - 1}{r} \frac{2 h T}{d \, \lambda}\right)
 
@@ -116,7 +125,7 @@ def terms(work: Work, limits: Limits) -> Terms:
     bandwidth = n * limits.bandwidth_bytes_per_s
     weights_s, kv_s = work.weight_bytes / bandwidth, work.kv_bytes / bandwidth
     compute_s = work.flops / (n * limits.peak_flop_per_s)
-    layers_s = work.n_layers * LAYER_S
+    layers_s = work.n_layers * work.kernels * LAYER_S
     if isinstance(tp, float) and isinstance(ep, float) and tp == ep == 1.0:  # nobody to exchange anything with
         return Terms(weights_s, kv_s, compute_s, layers_s, 0.0)
     collectives = COLLECTIVES_PER_LAYER * work.n_layers

@@ -8,7 +8,7 @@ from reckoner.catalogue.model import Attention, Model
 from reckoner.physics.arrays import Floats, asfloats, maximum
 from reckoner.physics.kvcache import kept_tokens
 from reckoner.physics.transformer import attended_pairs, distinct_experts
-from reckoner.predict.terms import Work
+from reckoner.predict.terms import KERNELS, Work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,8 @@ class Shape:
         Part of ``weight_bytes`` in routed experts. [byte]
     n_experts, n_active : (...) float
         Routed experts of a layer and how many a token visits; 1 and 1 without.
+    kernels : (...) float
+        Kernels that a layer launches, in units of a dense one's (:data:`reckoner.predict.terms.KERNELS`).
     kv_heads : (...) float
         Key-value heads that tensor-parallel ranks can share out before they replicate; 1 for a latent cache.
     """
@@ -55,6 +57,7 @@ class Shape:
     expert_bytes: Floats = 0.0
     n_experts: Floats = 1.0
     n_active: Floats = 1.0
+    kernels: Floats = 1.0
     kv_heads: Floats = 1.0
 
 
@@ -93,6 +96,7 @@ def shape_of(model: Model, weight_bytes_each: float, kv_bytes_each: float) -> Sh
         else experts.n_layers * experts.n_experts * experts.params_each * weight_bytes_each,
         n_experts=float(max(model.n_experts, 1)),
         n_active=float(max(model.n_active, 1)),
+        kernels=KERNELS["dense" if experts is None else "moe" if model.latent is None else "mla"],
         kv_heads=float(min((1 if g.latent_dim else g.n_kv_heads for g in model.attention), default=1)),
     )
 
@@ -140,7 +144,8 @@ def decode_work(shape: Shape, batch: Floats, context: Floats, drafted: Floats = 
     kv_bytes = batch * (kv * copies + 2.0 * shape.state_bytes)
     tokens = batch * (1.0 + drafted)
     flops = tokens * (2.0 * shape.active_params + pairs)
-    return Work(read_weight_bytes(shape, tokens), kv_bytes, flops, shape.n_layers, tokens, shape.hidden)
+    weights = read_weight_bytes(shape, tokens)
+    return Work(weights, kv_bytes, flops, shape.n_layers, tokens, shape.hidden, shape.kernels)
 
 
 def prefill_work(
@@ -177,10 +182,11 @@ def prefill_work(
         cached = cached + shape.windowed_kv_bytes_per_token * kept_tokens(behind, shape.window)
     cached = cached * copies
     flops = 2.0 * shape.active_params * total + prompts * pairs
+    kind = shape.hidden, shape.kernels
     if passes is None:
-        return Work(read_weight_bytes(shape, total), prompts * cached, flops, shape.n_layers, total, shape.hidden)
+        return Work(read_weight_bytes(shape, total), prompts * cached, flops, shape.n_layers, total, *kind)
     weights = times * read_weight_bytes(shape, total / times)
-    return Work(weights, times * prompts * cached, flops, times * shape.n_layers, total / times, shape.hidden)
+    return Work(weights, times * prompts * cached, flops, times * shape.n_layers, total / times, *kind)
 
 
 def sequence_bytes(shape: Shape, tokens: Floats, copies: Floats = 1.0) -> Floats:

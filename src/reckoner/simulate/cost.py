@@ -157,6 +157,7 @@ def step_cost(
             n_layers=shape.n_layers,
             tokens=count,
             hidden=shape.hidden,
+            kernels=shape.kernels,
         )
         found = terms(work, limits)
         if pp == 1.0:
