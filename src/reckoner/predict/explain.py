@@ -192,6 +192,7 @@ def _step_pass(a: Asked, m: Symbols) -> Pass:
         name="step", sign="_d", weights=m.weights(each, grouped=a.grouped),
         cache=held if held == "0" else f"{each} {group(held)}",
         flops=f"{each} ({m.step_flops()})", layers="L", tokens=each, shares="", peak="η_d", overhead="o_d",
+        kernels=m.kernels,
     )  # fmt: skip
 
 

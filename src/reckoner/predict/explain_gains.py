@@ -71,7 +71,7 @@ def draft_steps(a: Asked, m: Symbols, step: Pass) -> Iterator[Term]:
         held = q.cache("S", "N" if q.replicated(n.tp) else "")
         small = replace(
             small, weights=q.weights(each), cache=held if held == "0" else f"{each} {group(held)}",
-            flops=f"{each} ({q.step_flops()})", layers="L,q", width="d,q",
+            flops=f"{each} ({q.step_flops()})", layers="L,q", width="d,q", kernels=q.kernels,
         )  # fmt: skip
         times = "k"
     found = a.plan.step_terms(n, a.limits, o.batch, n.draft_tokens), a.plan.draft_terms(n, a.limits, o.batch)

@@ -204,6 +204,11 @@ class Symbols:
             held = f"{held} + 2 M_s{q}" if held else f"2 M_s{q}"
         return held or "0"
 
+    @property
+    def kernels(self) -> str:
+        """Symbol of the kernels of a layer, where it launches more than a dense one."""
+        return "" if self.shape.kernels == 1.0 else f" χ{self.end}"
+
     def step_flops(self) -> str:
         """Write operations of one token in a decode step."""
         q = self.end
@@ -230,6 +235,8 @@ class Symbols:
             yield counted("routed experts of a layer", "E_x", shape.n_experts)
             yield counted("experts that a token visits", "K_x", shape.n_active)
         yield counted("layers", "L", shape.n_layers)
+        if self.kernels:
+            yield line(f"{of}kernels of a layer, dense: 1", f"χ{q}", shape.kernels, "", "assumed", "terms.KERNELS")
         yield counted("width", "d", shape.hidden)
         yield counted("cache elements of a token", "e_kv", float(m.full_kv_elements_per_token))
         yield line(f"{of}cache of a token", f"κ{q}", shape.kv_bytes_per_token, "B", f"s_kv e_kv{q}", "physics.kvcache")
@@ -275,6 +282,8 @@ class Pass:
         Symbols of the share of the peak and of the multiple of a layer's nominal cost.
     width : str
         Symbol of the width of what devices exchange.
+    kernels : str
+        Symbol of the kernels of a layer, after a space; empty where each is a dense one's.
     reads : bool
         Whether it is a pass over prompts, which prefill servers may do.
     """
@@ -290,6 +299,7 @@ class Pass:
     peak: str
     overhead: str
     width: str = "d"
+    kernels: str = ""
     reads: bool = False
 
 
@@ -332,7 +342,7 @@ def joined(a: Asked, w: Pass, devices: str, *, layers: bool) -> str:
         memory = f"{memory} + Q{w.sign} / (η_kv{w.shares} {devices} β)"
     whole = f"(({memory})^4 + (F{w.sign} / ({w.peak} {devices} π))^4)^(1/4)"
     if layers:
-        whole = f"{whole} + {w.layers} τ_o {w.overhead}"
+        whole = f"{whole} + {w.layers}{w.kernels} τ_o {w.overhead}"
     return f"{whole} + H{w.sign} / η_l{w.shares}" if a.split else whole
 
 
@@ -345,7 +355,7 @@ def pass_terms(a: Asked, w: Pass, parts: Parts, devices: str) -> Iterator[Term]:
         memory = f"({sign},w + {sign},kv)"
         rows.append(("cache", f"{sign},kv", parts.kv_s, f"Q{w.sign} / (η_kv{w.shares} {devices} β)", ROOFLINE))
     rows.append(("arithmetic", f"{sign},c", parts.compute_s, f"F{w.sign} / ({w.peak} {devices} π)", ROOFLINE))
-    overhead = f"{w.layers} τ_o {w.overhead}"
+    overhead = f"{w.layers}{w.kernels} τ_o {w.overhead}"
     rows.append(("fixed cost of layers", f"{sign},o", parts.layers_s, overhead, "launches and host work"))
     whole = f"({memory}^4 + {sign},c^4)^(1/4) + {sign},o"
     if a.split:

@@ -21,7 +21,7 @@ def own_pass(a: Asked, m: Symbols) -> Pass:
         name="prefill", sign="_p", weights=m.weights(tokens, passes, grouped=a.grouped and not a.own_ranks),
         cache=held if held == "0" else f"{passes} {group(held)}".lstrip(),
         flops=f"2 P_a {a.new} + {pairs}" if pairs else f"2 P_a {a.new}", layers=f"{passes} L".lstrip(),
-        tokens=tokens, shares=",p", peak="η_p", overhead="o_p", reads=True,
+        tokens=tokens, shares=",p", peak="η_p", overhead="o_p", kernels=m.kernels, reads=True,
     )  # fmt: skip
 
 
@@ -37,6 +37,7 @@ def all_pass(a: Asked, m: Symbols) -> Pass:
     return Pass(
         name="all prompts", sign="_b", weights=weights, cache=held if held == "0" else f"B {times}{group(held)}",
         flops=f"B ({own})", layers=f"{times}L", tokens=tokens, shares=",p", peak="η_p", overhead="o_p",
+        kernels=m.kernels,
     )  # fmt: skip
 
 

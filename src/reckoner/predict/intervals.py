@@ -29,6 +29,8 @@ MEANING = {
 SAME, NEAR = 0.9, 0.1
 _PRIOR_ROWS = 60.0
 """Rows that the quantile of all kinds counts as when a group's own is pulled towards it. Assumption."""
+_PRIOR_SOURCES = 1.0
+"""The same in sources: many rows of one source are no evidence of what the next will say. Assumption."""
 _AIM = 0.91
 """Share of held-out rows that a width must cover: a little above :data:`LEVEL`, for a source not met yet differs more
 from those met than they do from each other. Assumption."""
@@ -137,7 +139,8 @@ def calibrate(group: Labels, source: Labels, new: NDArray[np.int64], error: Colu
     Returns
     -------
     Bands
-        A group's quantile is pulled towards that of all groups by :data:`_PRIOR_ROWS` rows.
+        A group's quantile is pulled towards that of all groups by :data:`_PRIOR_ROWS` rows or, where that is wider, by
+        :data:`_PRIOR_SOURCES` sources.
     """
     size = np.abs(error)
     everywhere = []
@@ -151,9 +154,10 @@ def calibrate(group: Labels, source: Labels, new: NDArray[np.int64], error: Colu
         widths = []
         for i, common in enumerate(everywhere):
             chosen = (new == i) & (group == name)
-            n = float(chosen.sum())
+            n, sources = float(chosen.sum()), float(len(set(source[chosen])))
             own = _quantile(size[chosen], source[chosen]) * _strangers(size[chosen], source[chosen]) if n else common
-            pulled = np.exp((n * np.log(own) + _PRIOR_ROWS * np.log(common)) / (n + _PRIOR_ROWS))
+            shares = n / (n + _PRIOR_ROWS), sources / (sources + _PRIOR_SOURCES)
+            pulled = max(np.exp(share * np.log(own) + (1.0 - share) * np.log(common)) for share in shares)
             widths.append(float(max(pulled, _FLOOR)))
         width[name] = tuple(widths)
     return Bands(width, tuple(everywhere))

@@ -31,13 +31,26 @@ _USABLE = 0.9
 _POWER_SHARE = 0.7
 """Nominal draw as a share of the power limit. Assumption: the unit of a fitted effect."""
 _BURST = 0.05
-_CONTEXT_GB = 0.5
-_WIDTHS = 32.0
-_LOGITS = 6.0
+"""Nominal share of all clients' prefills that the start-up burst adds to the mean first token: half of them, in a tenth
+of the requests (InferenceX sends ten a client; github.com/InferenceMAX/InferenceMAX, 2026-11-20). The unit of a fitted
+effect."""
+_CONTEXT_GB = {"mobile": 0.1}
+_CONTEXT_ELSEWHERE_GB = 0.5
+"""Nominal memory that a runtime takes before any model: a CUDA context with its libraries, a mobile NPU's driver.
+Assumption: the unit of a fitted effect."""
+_WIDTHS, _LOGITS = 32.0, 6.0
+"""Nominal bytes of activations for a prompt's token and a unit of width, and of scores in 32 and 16 bits for a token
+and a word of the vocabulary. Assumption: the unit of a fitted effect."""
 _GROWN = 2.0
-_SMALL_CONTEXT_GB = 0.1
-_FOUR_BITS = ("int4", "q3", "q2", "w4a8")
-_TABLES = {"openvino": 1.0, **dict.fromkeys("autoawq exllama exllamav2 transformers vllm sglang tgi lmdeploy tensorrt-llm qserve gpt-fast".split(), 2.0)}
+"""An eager framework grows a cache by copying it: old and new stand side by side (transformers' DynamicCache)."""
+_NARROW = ("int4", "q3", "q2", "w4a8")
+_TABLES = {
+    "openvino": 1.0,
+    **dict.fromkeys(("autoawq", "exllama", "exllamav2", "transformers", "tgi"), 2.0),
+    **dict.fromkeys(("vllm", "sglang", "lmdeploy", "tensorrt-llm", "qserve"), 2.0),
+}
+"""Bytes that an engine leaves an embedding and a head of a model whose other weights have four bits or fewer: AWQ, GPTQ
+and bitsandbytes keep 16 bits, NNCF keeps 8; the others narrow them too (each project's documentation, 2026-11-21)."""
 _SATURATED = 256.0
 _FULL = 0.95  # utilisation at which a queue is cut off: beyond it the wait grows with the length of the run
 
@@ -253,19 +266,33 @@ def log_quantity(rows: Rows, base: Basis, effects: NDArray[np.float64]) -> Colum
 
 
 def memory_gb(rows: Rows, batch: Column, factor: Mapping[str, Column]) -> Column:
-    """Memory in use: weights, cache, what a runtime takes before any model, and the activations of the prompts."""
+    """Memory in use: weights, cache, what a runtime takes before any model, and the activations of the prompts.
+
+    Parameters
+    ----------
+    rows : Rows
+        What is asked.
+    batch : (n,) float
+        Sequences at once.
+    factor : mapping of str to (n,) float
+        Fitted multiples of the parts, by effect.
+
+    Returns
+    -------
+    (n,) float
+        GB; servers take a share of the memory when they start.
+    """
     x, tier = rows.number, rows.label["tier"]
     wide = np.array([_TABLES.get(name, 0.0) for name in rows.label["family"]])
-    narrow = np.isin(rows.label["format"], _FOUR_BITS)
-    each = x["w_gb"] / x["params_b"]
-    tables = np.where(narrow, np.minimum(x["tables"] / 1e9, x["params_b"]) * np.maximum(wide - each, 0.0), 0.0)
+    more = np.maximum(wide - x["w_gb"] / x["params_b"], 0.0)
+    tables = np.where(np.isin(rows.label["format"], _NARROW), np.minimum(x["tables_b"], x["params_b"]) * more, 0.0)
     held = x["kv_b"] * x["ctx"] * batch / 1e9 * np.where(tier == "eager", _GROWN, 1.0)
-    prompt = np.maximum(x["n_in"], 1.0) * batch
-    active = prompt * (_WIDTHS * x["hidden"] + _LOGITS * x["vocab"]) / 1e9
+    tokens = np.maximum(x["n_in"], 1.0) * batch
+    passing = tokens * (_WIDTHS * x["hidden"] + _LOGITS * x["vocab"]) / 1e9
+    context = np.array([_CONTEXT_GB.get(name, _CONTEXT_ELSEWHERE_GB) for name in rows.label["class"]]) * x["n"]
     needed = (x["w_gb"] + tables) * factor["state"] + held * factor["cache"]
-    needed = needed + np.where(rows.label["class"] == "mobile", _SMALL_CONTEXT_GB, _CONTEXT_GB) * x["n"] * factor["context"] + active * factor["workspace"]
-    filled = np.where(tier == "serve", _USABLE * x["mem_gb"] * x["n"], 0.0)  # servers take it at start
-    return np.asarray(np.maximum(needed, filled))
+    needed = needed + context * factor["context"] + passing * factor["workspace"]
+    return np.asarray(np.maximum(needed, np.where(tier == "serve", _USABLE * x["mem_gb"] * x["n"], 0.0)))
 
 
 def _least(base: Basis, output: Column) -> dict[str, Column]:
