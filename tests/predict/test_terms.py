@@ -23,6 +23,10 @@ def test_each_resource_takes_its_amount_over_its_limit():
     assert found.layers_s == pytest.approx(32 * LAYER_S)
 
 
+def test_more_kernels_cost_launches_and_nothing_else():
+    assert terms(WORK._replace(kernels=1.5), limits()) == terms(WORK, limits())._replace(layers_s=48 * LAYER_S)
+
+
 def test_a_single_device_sends_nothing():
     assert terms(WORK, limits()).link_s == 0.0
 
