@@ -336,15 +336,15 @@ def _size_in_name(name: str) -> float:
 
 def _fill_device(num: dict[str, Column], lab: dict[str, Labels]) -> None:
     figures = {name: _device_figures(name) for name in set(lab["hardware"])}
-    look = np.array([figures[name] for name in lab["hardware"]]).reshape(-1, 5)
+    look = np.array([figures[name] for name in lab["hardware"]]).reshape(-1, 6)
     num["bw_gb_s"] = np.maximum(_fallback(num["bw_gb_s"], _fallback(look[:, 0], 500.0)), 0.1)
     num["mem_gb"] = np.maximum(_fallback(num["mem_gb"], _fallback(look[:, 1], 24.0)), 0.01)
     num["tdp_w"] = np.maximum(_fallback(num["tdp_w"], _fallback(look[:, 2], 200.0)), 0.1)
     num["link_gb_s"] = _fallback(look[:, 3], _LINK_GB_S)
     ridge = np.array([_RIDGE.get(kind, 100.0) for kind in lab["class"]])
-    num["peak_tflops"] = np.maximum(_fallback(num["peak_tflops"], num["bw_gb_s"] * ridge / 1e3), 1e-4)
     single = np.where(lab["format"] == "fp32", look[:, 4], np.nan)  # rows state the 16-bit peak for these too
-    num["peak_tflops"] = np.fmin(num["peak_tflops"], single)
+    peak = _fallback(np.fmin(num["peak_tflops"], single), _fallback(look[:, 5], num["bw_gb_s"] * ridge / 1e3))
+    num["peak_tflops"] = np.maximum(peak, 1e-4)
 
 
 def _device_figures(name: str) -> tuple[float, ...]:
@@ -352,10 +352,15 @@ def _device_figures(name: str) -> tuple[float, ...]:
     try:
         found = find_device(name)
     except UnknownNameError:
-        return (nan,) * 5
+        return (nan,) * 6
     link = found.link_bytes_per_s / 1e9 if found.link_bytes_per_s else nan
-    single = found.peak_flop_per_s.get("fp32", nan) / 1e12
-    return found.bandwidth_bytes_per_s / 1e9, found.memory_bytes / 1e9, found.tdp_w or nan, link, single
+    peaks = found.peak_flop_per_s
+    single = peaks.get("fp32", nan)
+    half = max(peaks.get("bf16", 0.0), peaks.get("fp16", 0.0)) or single
+    return (
+        *(found.bandwidth_bytes_per_s / 1e9, found.memory_bytes / 1e9, found.tdp_w or nan, link),
+        *(single / 1e12, half / 1e12),
+    )
 
 
 def _fill_workload(num: dict[str, Column], lab: dict[str, Labels]) -> None:
