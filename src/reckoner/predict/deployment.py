@@ -52,6 +52,9 @@ STREAMED = {
 PASSES = ("weights", "kv", "prefill_flops", "decode_flops", "layers", "prefill_layers", "link", "queue")
 """Effects behind :data:`reckoner.predict.efficiency.NAMES`, in that order, and the queue's."""
 
+WHERE_SERVED = {"prefill_flops": "served_flops", "prefill_layers": "served_layers"}
+"""Effects that stand in for those of :data:`PASSES` where a busy server reads the prompts."""
+
 REACH_90 = NormalDist().inv_cdf(0.95)
 """Standard deviations from the middle to the edge of a 90 % interval."""
 
@@ -285,16 +288,18 @@ def deployment_of(design: Design) -> Deployment:
     constants: dict[str, float] = {}
     first: list[float] = []
     slopes: dict[str, tuple[tuple[str, float], ...]] = {}
+    own = WHERE_SERVED if tables is SERVED else {}
     for effect in (*PASSES, "whole", "power"):  # memory is counted, not learned: engines fill what they are given
-        found = list(_deviations(words, effect, labels["energy" if effect == "power" else "tpot"], settled))
+        pooled = own.get(effect, effect)
+        found = list(_deviations(words, pooled, labels["energy" if effect == "power" else "tpot"], settled))
         constants[effect] = sum(values[i] * scale for i, scale in found) if effect != "whole" else 0.0
         if effect in PASSES:
-            other = sum(values[i] * scale for i, scale in _deviations(words, effect, labels["ttft"], settled))
+            other = sum(values[i] * scale for i, scale in _deviations(words, pooled, labels["ttft"], settled))
             first.append(math.exp(other - constants[effect]))
         moving: list[tuple[str, float]] = []
-        for name in LAYOUT[effect][0].split():
-            if _ABSENT.isdisjoint(name.split("*")) and "" in words.levels.get((effect, name), {}):
-                value = values[words.levels[effect, name][""]]
+        for name in LAYOUT[pooled][0].split():
+            if _ABSENT.isdisjoint(name.split("*")) and "" in words.levels.get((pooled, name), {}):
+                value = values[words.levels[pooled, name][""]]
                 if name in settled:
                     constants[effect] += value * settled[name]
                 else:

@@ -58,6 +58,8 @@ LAYOUT: dict[str, tuple[str, str]] = {
 """Slopes and pools of each effect. ``a*b`` pools over pairs (or multiplies features); ``a@b`` is a slope on b by level
 of a. The effect of the whole quantity has no constant: its size is what the terms say."""
 
+LAYOUT |= {"served_flops": LAYOUT["prefill_flops"], "served_layers": LAYOUT["prefill_layers"]}  # of busy servers
+
 NO_CONSTANT = frozenset({"whole", "state", "cache"})
 FEWEST = 2
 """Levels with fewer rows get no deviation of their own."""

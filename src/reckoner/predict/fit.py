@@ -31,6 +31,8 @@ CAUTION: Mapping[str, float] = {
     "prefill_flops": 4.0,
     "layers": 6.0,
     "prefill_layers": 6.0,
+    "served_flops": 4.0,
+    "served_layers": 6.0,
     "link": 10.0,
     "whole": 8.0,
     "queue": 8.0,

@@ -15,11 +15,11 @@ from reckoner.predict.terms import Limits, Terms, Work, terms
 
 EFFECTS = (
     *("weights", "kv", "decode_flops", "prefill_flops", "layers", "prefill_layers", "link"),
-    *("whole", "queue", "burst", "power", "state", "cache", "context", "workspace"),
+    *("served_flops", "served_layers", "whole", "queue", "burst", "power", "state", "cache", "context", "workspace"),
 )
 """What can be slower or larger than its nominal size; an effect is the logarithm of that factor."""
 
-LOSS = {"weights": 0.25, "kv": 0.6, "decode_flops": 1.0, "prefill_flops": 1.0}
+LOSS = {"weights": 0.25, "kv": 0.6, "decode_flops": 1.0, "prefill_flops": 1.0, "served_flops": 1.0}
 """Nominal time beyond the printed limit, as a share of the time at the limit; its fitted multiple is never negative, so
 no fitted efficiency exceeds 1. Assumption: the unit of a fitted effect."""
 
@@ -183,17 +183,22 @@ def _work(rows: Rows, tokens: Column, kv_bytes: Column, flops: Column) -> Work:
     )
 
 
-def efficiency(effects: NDArray[np.float64]) -> Efficiency:
-    """Efficiencies of rows from their effects of shape (n, len(EFFECTS))."""
+SERVED = ("tpot", "tpot_disagg", "ttft", "tput", "energy")
+"""Groups of kinds whose prompts are read by a busy server: what a client waits there is not what a prefill alone takes
+and tells little of it; their shares of the peak and costs of a layer are effects of their own (``served_...``)."""
+
+
+def efficiency(effects: NDArray[np.float64], served: NDArray[np.bool_]) -> Efficiency:
+    """Efficiencies of rows from their effects of shape (n, len(EFFECTS)), by who reads the prompts."""
     factor = dict(zip(EFFECTS, np.exp(effects).T, strict=True))
     share = {name: 1.0 / (1.0 + loss * factor[name]) for name, loss in LOSS.items()}
     return Efficiency(
         mbu=share["weights"],
         mbu_kv=share["kv"],
-        mfu=share["prefill_flops"],
+        mfu=np.where(served, share["served_flops"], share["prefill_flops"]),
         mfu_decode=share["decode_flops"],
         layer=factor["layers"],
-        layer_prefill=factor["prefill_layers"],
+        layer_prefill=np.where(served, factor["served_layers"], factor["prefill_layers"]),
         link=1.0 / factor["link"],
         queue=factor["queue"],
         covariance=np.zeros((7, 7)),
@@ -221,7 +226,7 @@ def log_quantity(rows: Rows, base: Basis, effects: NDArray[np.float64]) -> Colum
         log s, log J or log GB.
     """
     x, kind = rows.number, rows.label["kind"]
-    eff = efficiency(effects)
+    eff = efficiency(effects, np.isin(rows.label["group"], SERVED))
     factor = dict(zip(EFFECTS, np.exp(effects).T, strict=True))
     batch, output = base.batch, x["n_out"]
     step_s = np.asarray(decode_parts(base.step, eff).total_s)

@@ -15,7 +15,15 @@ DEGREES = 4.0  # of the Student-t that keeps wrong rows from steering; assumptio
 SCALE = 0.15  # its scale: how far a good row strays; assumption, near the fitted one
 SHARED = 0.3  # correlation of rows of one cell; assumption: a cell of many rows counts as about three
 SD_CONSTANT, SD_SLOPE, SD_LEVEL = 1.5, 0.3, 0.25  # first guesses of how far constants, slopes and levels lie from 0
-SD_ANCHORED = {"weights": 0.3, "kv": 0.5, "decode_flops": 0.5, "prefill_flops": 0.7, "layers": 0.5, "burst": 0.5}
+SD_ANCHORED = {
+    "weights": 0.3,
+    "kv": 0.5,
+    "decode_flops": 0.5,
+    "prefill_flops": 0.7,
+    "served_flops": 0.7,
+    "layers": 0.5,
+    "burst": 0.5,
+}
 """Constants held near their nominal sizes: a share of the bandwidth and a cost per layer trade against each other, and
 only the sum is measured. Assumption."""
 SD_RANGE = (0.01, 1.0)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from reckoner.predict.quantities import EFFECTS, LOSS, Basis, log_quantity
 from reckoner.predict.rows import Column, Rows
 
-_ABSENT = (*LOSS, "layers", "prefill_layers", "link", "queue", "workspace")
+_ABSENT = (*LOSS, "layers", "prefill_layers", "served_layers", "link", "queue", "workspace")
 _NOTHING = -30.0  # logarithm of a factor that leaves no trace
 _FEWEST = 3
 
