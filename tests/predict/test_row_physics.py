@@ -88,3 +88,19 @@ def test_many_rows_of_one_source_do_not_make_an_interval_narrow():
     group = np.array(["e2e"] * 2000 + ["decode"] * 400, dtype=object)
     bands = calibrate(group, np.array(names, dtype=object), np.full(2400, new), np.concatenate([one, others]))
     assert bands.width["e2e"][new] == pytest.approx(np.sqrt(0.1 * bands.everywhere[new]))
+
+
+@pytest.mark.parametrize(
+    ("effect", "moved", "unmoved"),
+    [("served_flops", "serving_ttft", "prefill_b1"), ("prefill_flops", "prefill_b1", "serving_ttft")],
+)
+def test_prompts_of_a_busy_server_are_read_at_a_speed_of_their_own(effect, moved, unmoved):
+    def slower(kind: str) -> float:
+        asked = rows(kind, engine="vllm", batch="32")
+        u = np.zeros((1, len(EFFECTS)))
+        before = log_quantity(asked, basis(asked), u)
+        u[0, EFFECTS.index(effect)] = 1.0
+        return float((log_quantity(asked, basis(asked), u) - before)[0])
+
+    assert slower(moved) > 0.1
+    assert slower(unmoved) == 0.0
