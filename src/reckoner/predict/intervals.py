@@ -139,8 +139,8 @@ def calibrate(group: Labels, source: Labels, new: NDArray[np.int64], error: Colu
     Returns
     -------
     Bands
-        A group's quantile is pulled towards that of all groups by :data:`_PRIOR_ROWS` rows or, where that is wider, by
-        :data:`_PRIOR_SOURCES` sources.
+        A group's quantile is pulled towards that of all groups by :data:`_PRIOR_ROWS` rows; one that is narrower, by
+        :data:`_PRIOR_SOURCES` sources as well.
     """
     size = np.abs(error)
     everywhere = []
@@ -156,8 +156,10 @@ def calibrate(group: Labels, source: Labels, new: NDArray[np.int64], error: Colu
             chosen = (new == i) & (group == name)
             n, sources = float(chosen.sum()), float(len(set(source[chosen])))
             own = _quantile(size[chosen], source[chosen]) * _strangers(size[chosen], source[chosen]) if n else common
-            shares = n / (n + _PRIOR_ROWS), sources / (sources + _PRIOR_SOURCES)
-            pulled = max(np.exp(share * np.log(own) + (1.0 - share) * np.log(common)) for share in shares)
+            share = n / (n + _PRIOR_ROWS)
+            if own < common:
+                share = min(share, sources / (sources + _PRIOR_SOURCES))
+            pulled = np.exp(share * np.log(own) + (1.0 - share) * np.log(common))
             widths.append(float(max(pulled, _FLOOR)))
         width[name] = tuple(widths)
     return Bands(width, tuple(everywhere))
