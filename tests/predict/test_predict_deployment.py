@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from reckoner.catalogue.find import device, model
+from reckoner.catalogue.find import device, devices, model
 from reckoner.design import Design, Serving, Workload
 from reckoner.predict import deployment, effects, traits
 from reckoner.predict.deployment import RECENT, SERVED, STREAMED, Point
@@ -168,3 +168,13 @@ def test_features_settled_ahead_change_no_factor():
     for name in ("mbu", "mbu_kv", "mfu", "mfu_decode", "layer", "layer_prefill", "link", "queue"):
         assert getattr(ahead.efficiency, name) == pytest.approx(getattr(whole.efficiency, name)), name
         assert getattr(ahead.first, name) == pytest.approx(getattr(whole.first, name)), name
+
+
+@pytest.mark.parametrize("name", devices())
+def test_every_device_is_predicted_explained_and_relieved_whatever_memory_it_lacks(name):
+    on = device(name)
+    weights = "int8" if {"bf16", "fp16", "fp32"}.isdisjoint(on.peak_flop_per_s) else "bf16"
+    found = predict(Design(model=model("gpt2"), device=on, serving=Serving(weights=weights)))
+    assert 0.0 < found.tpot_s < np.inf
+    assert found.explain()
+    assert isinstance(found.relief(), tuple)

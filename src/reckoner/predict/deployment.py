@@ -228,7 +228,8 @@ def _settled(design: Design) -> dict[str, float]:
         "year": min(max(when - 2025.0, -2.0), 1.5),
         "active": (math.log(max(model.active_params / 1e9, 0.05)) - 2.3) / 1.5,
         "share": math.log(_share(design)) / 1.5,
-        "memory": (math.log(device.memory_bytes / 1e9) - 3.5) / 1.5,
+        "memory": (math.log(max(device.memory_bytes / 1e9, 0.01)) - 3.5)
+        / 1.5,  # as rows have it: some keep all on chip
     }
 
 
