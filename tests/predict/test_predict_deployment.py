@@ -7,6 +7,7 @@ import pytest
 
 from reckoner.catalogue.find import device, devices, model
 from reckoner.design import Design, Serving, Workload
+from reckoner.errors import MissingFigureError
 from reckoner.predict import deployment, effects, traits
 from reckoner.predict.deployment import RECENT, SERVED, STREAMED, Point
 from reckoner.predict.intervals import NOVELTIES
@@ -173,6 +174,10 @@ def test_features_settled_ahead_change_no_factor():
 @pytest.mark.parametrize("name", devices())
 def test_every_device_is_predicted_explained_and_relieved_whatever_memory_it_lacks(name):
     on = device(name)
+    if not on.peak_flop_per_s:
+        with pytest.raises(MissingFigureError, match="present: none"):
+            Design(model=model("gpt2"), device=on)
+        return
     weights = "int8" if {"bf16", "fp16", "fp32"}.isdisjoint(on.peak_flop_per_s) else "bf16"
     found = predict(Design(model=model("gpt2"), device=on, serving=Serving(weights=weights)))
     assert 0.0 < found.tpot_s < np.inf

@@ -58,7 +58,10 @@ def reliefs(prediction: Prediction) -> tuple[Relief, ...]:
     bound = _bound(prediction)
     found = []
     for change, metric, design, workload in _changes(prediction, bound):
-        after = predict(design, workload, efficiency=prediction.given)
+        try:
+            after = predict(design, workload, efficiency=prediction.given)
+        except MissingFigureError:
+            continue  # ranks need a link that some devices lack
         before_value, after_value = getattr(prediction, metric), getattr(after, metric)
         gain = before_value / after_value if metric == "e2e_s" else after_value / before_value
         if after.fits and gain > 1.0 + _WORTH and not after.overloaded:
