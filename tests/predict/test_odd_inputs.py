@@ -7,7 +7,8 @@ import pytest
 
 import reckoner as rk
 from reckoner.errors import InputError, ReckonerError
-from reckoner.predict.prediction import UNITS, Prediction
+from reckoner.predict.metrics import UNITS
+from reckoner.predict.prediction import Prediction
 
 MODEL, DEVICE = rk.model("llama-3.1-8b"), rk.device("h100")
 LOCKED = np.array([1.0, 2.0])

@@ -12,7 +12,8 @@ from reckoner.catalogue.find import device, model
 from reckoner.design import Design, Serving, Workload
 from reckoner.errors import DoesNotFitError, InputError, MissingFigureError, UnknownNameError
 from reckoner.predict.efficiency import IDEAL, NAMES, PRIOR
-from reckoner.predict.prediction import BOUNDS, UNITS, predict
+from reckoner.predict.metrics import BOUNDS, UNITS
+from reckoner.predict.prediction import predict
 
 METRICS = [name for name in UNITS if name != "usd_per_m_output_tokens"]
 

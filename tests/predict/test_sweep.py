@@ -7,7 +7,8 @@ from reckoner.catalogue.find import device, model
 from reckoner.design import Design, Serving, Workload
 from reckoner.errors import InputError, MissingExtraError, UnknownNameError
 from reckoner.predict import sweep as sweeping
-from reckoner.predict.prediction import UNITS, predict
+from reckoner.predict.metrics import UNITS
+from reckoner.predict.prediction import predict
 from reckoner.predict.sweep import front, pieces, sweep
 
 METRICS = [name for name in UNITS if name != "usd_per_m_output_tokens"]

@@ -19,9 +19,10 @@ from reckoner.design import Design, Workload
 from reckoner.errors import DamagedError, InputError, UnknownNameError
 from reckoner.predict.deployment import features
 from reckoner.predict.efficiency import NAMES, PRIOR, Efficiency
+from reckoner.predict.metrics import metrics_of
 from reckoner.predict.numbers import numbers_of, point_of
 from reckoner.predict.plan import prepare
-from reckoner.predict.prediction import Prediction, metrics_of
+from reckoner.predict.prediction import Prediction
 
 Key: TypeAlias = tuple[str, ...]
 Array: TypeAlias = NDArray[np.float64]

@@ -116,7 +116,7 @@ def _csv(found: Prediction, level: float, carbon: tuple[Any, Any, Any] | None) -
 def _table(found: Prediction, level: float, carbon: tuple[Any, Any, Any] | None) -> None:
     from rich.table import Table
 
-    from reckoner.predict.prediction import UNITS
+    from reckoner.predict.metrics import UNITS
 
     asked = found.to_dict(level)
     table = Table(title=_title(found), title_justify="left")

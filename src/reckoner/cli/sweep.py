@@ -109,7 +109,7 @@ def _print(table: Sweep) -> None:
     from rich.table import Table
 
     from reckoner.cli._design import console
-    from reckoner.predict.prediction import UNITS
+    from reckoner.predict.metrics import UNITS
 
     varied = [name for name, values in table.axes.items() if len(values) > 1]
     metrics = [name for name in SHOWN if name in table.metrics]

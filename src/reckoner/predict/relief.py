@@ -10,9 +10,10 @@ import numpy as np
 
 from reckoner.design import Design, Serving, Workload
 from reckoner.errors import InputError, MissingFigureError
+from reckoner.predict.metrics import BOUNDS, fits, shares_of
 from reckoner.predict.numbers import numbers_of
 from reckoner.predict.plan import prepare
-from reckoner.predict.prediction import BOUNDS, Prediction, fits, predict, shares_of
+from reckoner.predict.prediction import Prediction, predict
 
 _NARROWER = ("fp8", "int8", "int4")  # formats tried where weights are too large, widest first
 _MOST_RANKS = 8  # devices of one server (assumption): more than these is another purchase, not a change of settings
@@ -29,7 +30,7 @@ class Relief:
     change : str
         In words, such as "batch 2".
     metric : str
-        What it improves; a name of :data:`reckoner.predict.prediction.UNITS`.
+        What it improves; a name of :data:`reckoner.predict.metrics.UNITS`.
     before, after : float
         That metric, in its unit.
     design, workload : Design, Workload

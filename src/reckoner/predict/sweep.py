@@ -22,9 +22,9 @@ from reckoner.catalogue.model import Model
 from reckoner.design import MOST, SERVING_NUMBERS, Design, Workload
 from reckoner.errors import InputError, MissingExtraError, UnknownNameError, require
 from reckoner.predict.efficiency import Efficiency
+from reckoner.predict.metrics import UNITS, fits, metrics_of
 from reckoner.predict.numbers import Numbers, numbers_of
 from reckoner.predict.plan import Plan, prepare
-from reckoner.predict.prediction import UNITS, fits, metrics_of
 from reckoner.units import show
 
 NOUNS = ("model", "device", "draft", "weights", "kv", "compute", "engine", "engine_version", "scheduler")
