@@ -269,6 +269,7 @@ def _labels(design: Design, group: str, scenario: str) -> dict[str, str]:
         "scenario": scenario,
         "setting": traits.setting(scenario),
         "group": group,
+        "timed": traits.timed(group, traits.setting(scenario)),
     }
 
 

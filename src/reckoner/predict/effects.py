@@ -19,13 +19,13 @@ from reckoner.predict.rows import Column, Labels, Rows
 LAYOUT: dict[str, tuple[str, str]] = {
     "weights": (
         "bandwidth ridge active share year",
-        "class generation hardware tier family family*class format format*generation attention group",
+        "class generation hardware tier family family*class format format*generation attention timed",
     ),
-    "kv": ("context bandwidth", "class tier family attention group"),
+    "kv": ("context bandwidth", "class tier family attention timed"),
     "decode_flops": ("ridge batch", "class generation family format"),
     "prefill_flops": (
         "ridge bandwidth year tokens active share",
-        "class generation hardware tier family family*generation format format*generation attention group family@year",
+        "class generation hardware tier family family*generation format format*generation attention timed family@year",
     ),
     "layers": (
         "year share devices batch dp ep active split bandwidth",
@@ -33,13 +33,13 @@ LAYOUT: dict[str, tuple[str, str]] = {
     ),
     "prefill_layers": (
         "year share active devices split bandwidth",
-        "class generation tier family family*class format attention group setting family*hardware family*attention",
+        "class generation tier family family*class format attention timed setting family*hardware family*attention",
     ),
     "link": ("tp ep batch", "generation family attention"),
     "whole": (
         "year devices batch disagg dp ep context prompt output split disagg*devices disagg*batch dp*batch",
-        "group setting scenario tier family family*group engine*setting hardware family*hardware group*generation "
-        "model group*setting family@year",
+        "timed setting scenario tier family family*timed engine*setting hardware family*hardware timed*generation "
+        "model timed*setting family@year",
     ),
     "queue": (
         "batch prompt output disagg dp ep year devices active silicon silicon*batch disagg*batch disagg*prompt",
@@ -56,7 +56,8 @@ LAYOUT: dict[str, tuple[str, str]] = {
     "workspace": ("", "tier family class"),
 }
 """Slopes and pools of each effect. ``a*b`` pools over pairs (or multiplies features); ``a@b`` is a slope on b by level
-of a. The effect of the whole quantity has no constant: its size is what the terms say."""
+of a; ``timed`` is the group whose time a row's time is, since an energy is a power over such a time. The effect of the
+whole quantity has no constant: its size is what the terms say."""
 
 LAYOUT |= {"served_flops": LAYOUT["prefill_flops"], "served_layers": LAYOUT["prefill_layers"]}  # of busy servers
 

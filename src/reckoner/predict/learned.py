@@ -76,7 +76,7 @@ def _settled(rows: Rows, prior: Learned) -> Rows:
     if not len(open_):
         return rows
     part = rows.take(open_)
-    as_tpot = {"kind": "openloop_tpot", "group": "tpot"}
+    as_tpot = {"kind": "openloop_tpot", "group": "tpot", "timed": "tpot"}
     label = {k: np.full_like(v, as_tpot[k]) if k in as_tpot else v for k, v in part.label.items()}
     inside = np.full(len(open_), 8.0)
     for _ in range(_ROUNDS):

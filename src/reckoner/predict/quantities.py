@@ -183,7 +183,7 @@ def _work(rows: Rows, tokens: Column, kv_bytes: Column, flops: Column) -> Work:
     )
 
 
-SERVED = ("tpot", "tpot_disagg", "ttft", "tput", "energy")
+SERVED = ("tpot", "tpot_disagg", "ttft", "tput")
 """Groups of kinds whose prompts are read by a busy server: what a client waits there is not what a prefill alone takes
 and tells little of it; their shares of the peak and costs of a layer are effects of their own (``served_...``)."""
 
@@ -226,7 +226,7 @@ def log_quantity(rows: Rows, base: Basis, effects: NDArray[np.float64]) -> Colum
         log s, log J or log GB.
     """
     x, kind = rows.number, rows.label["kind"]
-    eff = efficiency(effects, np.isin(rows.label["group"], SERVED))
+    eff = efficiency(effects, np.isin(rows.label["timed"], SERVED))
     factor = dict(zip(EFFECTS, np.exp(effects).T, strict=True))
     batch, output = base.batch, x["n_out"]
     step_s = np.asarray(decode_parts(base.step, eff).total_s)

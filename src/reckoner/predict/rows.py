@@ -252,6 +252,7 @@ def _categories(lab: dict[str, Labels]) -> None:
     lab["format"] = _labels(map(traits.number_format, lab["dtype"]))
     lab["setting"] = _labels(map(traits.setting, lab["scenario"]))
     lab["group"] = _labels(KINDS[kind] for kind in lab["kind"])
+    lab["timed"] = _labels(map(traits.timed, lab["group"], lab["setting"]))
 
 
 def _fallback(column: Column, otherwise: Column | float) -> Column:

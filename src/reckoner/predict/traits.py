@@ -206,6 +206,17 @@ def setting(scenario: str) -> str:
     return re.split("[:-]", scenario, maxsplit=1)[0]
 
 
+def timed(group: str, how: str) -> str:
+    """Group of kinds whose time a row's time is: an energy is a power over the time of a single stream or of a server.
+
+    >>> timed("energy", "single_stream"), timed("energy", "closed_loop_steady_state"), timed("ttft", "")
+    ('decode', 'tpot', 'ttft')
+    """
+    if group != "energy":
+        return group
+    return "decode" if how == "single_stream" else "tpot"
+
+
 @cache
 def attention_kind(model: str, sparse: bool) -> str:
     """Latent attention with experts, experts, or dense.

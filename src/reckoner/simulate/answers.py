@@ -331,7 +331,7 @@ def _ages(rows: Rows, index: NDArray[np.intp]) -> Floats:
     if not dated.any():
         return out
     part = rows.take(index[dated])
-    as_tpot = {"kind": "serving_tpot", "group": "tpot"}
+    as_tpot = {"kind": "serving_tpot", "group": "tpot", "timed": "tpot"}
     label = {k: np.full_like(v, as_tpot[k]) if k in as_tpot else v for k, v in part.label.items()}
     prior, logs = learned.packaged(), []
     for year in (part.number["year"], np.full(len(part), SINCE)):
