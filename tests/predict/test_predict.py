@@ -297,3 +297,11 @@ def test_many_threads_get_the_numbers_of_their_own_designs():
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda batch: ask(batch=batch).tpot_s, batches))
     assert found == [ask(batch=batch).tpot_s for batch in batches]
+
+
+@pytest.mark.parametrize("name", ["h100", "l40s", "rtx-4090", "b200"])
+@pytest.mark.parametrize("weights", ["bf16", "fp8"])
+def test_no_device_draws_more_than_its_power_limit(name, weights):
+    batch = np.array([1.0, 16.0, 64.0, 256.0])
+    found = predict(Design(model=LLAMA, device=device(name), serving=Serving(weights=weights, batch=batch)), Workload())
+    assert np.all(found.j_per_token * found.output_tokens_per_s <= device(name).figure("tdp_w") * (1.0 + 1e-9))

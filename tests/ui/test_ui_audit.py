@@ -117,7 +117,7 @@ def test_both_acts_by_keyboard_alone_down_to_the_save(person, server, history):
     tab_to(page, "Lock my prediction of act II")
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Physics check").wait_for()
-    page.get_by_text("off by 1.3 ×").wait_for()
+    page.get_by_text("off by 1.22 ×").wait_for()
     tab_to(page, "Replicas")
     page.keyboard.press("ArrowRight")
     page.get_by_text("3 × h100").first.wait_for()

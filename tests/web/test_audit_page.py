@@ -101,7 +101,7 @@ def test_after_both_locks_the_whole_panel_is_there(visit):
     lock(visit, 1, 2)
     words, told = run(visit)
     for shown in (
-        "Physics check", "Broken promises", "Where the tiers stand", "650 times", "off by", "Reflection", "To keep",
+        "Physics check", "Broken promises", "Where the tiers stand", "611 times", "off by", "Reflection", "To keep",
         "8 of 17 promises fail", "fields are incomplete",
     ):  # fmt: skip
         assert shown in words, shown

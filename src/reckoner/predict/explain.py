@@ -363,7 +363,7 @@ def _energy(a: Asked, m: Symbols, joules: Num) -> Iterator[Term]:
     if o.factors.energy is not None:
         factor = o.factors.energy * a.plan.power_factor(n, a.plan.step_terms(n, a.limits, o.batch, n.draft_tokens))
         yield line("multiple of the nominal power", "w_e", factor, "", "learned", o.factors.efficiency.source)
-        each = f"max({_plan.POWER_SHARE:g} P_max w_e - P_0, 0)"
+        each = f"max(min({_plan.POWER_SHARE:g} P_max w_e, P_max) - P_0, 0)"
         if a.opened or a.apart:
             inside = f"{rate} (n - 1) TPOT / R" if a.apart else "λ E2E / R"
             busy_s = (n.output_tokens - 1.0) * p.tpot_s if a.apart else p.e2e_s

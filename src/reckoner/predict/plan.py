@@ -176,7 +176,7 @@ class Plan:
         if self.tdp_w is not None:
             if learned is not None and factors.energy is not None:
                 nominal_w = POWER_SHARE * self.tdp_w * factors.energy * learned.power(x, step.terms)
-                each_w = self.idle_w + maximum(nominal_w - self.idle_w, 0.0) * active
+                each_w = self.idle_w + maximum(minimum(nominal_w, self.tdp_w) - self.idle_w, 0.0) * active
             else:
                 each_w = energy.power_w(self.idle_w, self.tdp_w, busy)
             j_per_token = energy.joules_per_token(each_w * n.devices, requests_per_s * output)

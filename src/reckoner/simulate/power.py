@@ -27,7 +27,7 @@ def active_w(design: Design, workload: Workload, max_seqs: int) -> NDArray[np.fl
     Returns
     -------
     (max_seqs + 1,) float
-        The first entry is not used. Never below the device at rest. [W]
+        The first entry is not used. Never below the device at rest nor above its limit. [W]
 
     Notes
     -----
@@ -48,4 +48,5 @@ def active_w(design: Design, workload: Workload, max_seqs: int) -> NDArray[np.fl
     copies = kv_copies(plan.shape.kv_heads, tp)
     step = terms(decode_work(plan.shape, batch, prompt + 0.5 * output, 0.0, copies), limits)
     watts = POWER_SHARE * plan.tdp_w * np.asarray(learned) * np.asarray(plan.deployment.power(x, step))
-    return np.asarray(np.maximum(np.broadcast_to(watts, batch.shape), plan.idle_w), dtype=np.float64)
+    held = np.clip(np.broadcast_to(watts, batch.shape), plan.idle_w, plan.tdp_w)
+    return np.asarray(held, dtype=np.float64)
