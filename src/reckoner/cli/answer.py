@@ -39,6 +39,7 @@ def command(items: str, output: str | None, as_json: bool) -> None:
     if output is not None and Path(output).exists() and Path(items).exists() and Path(output).samefile(items):
         raise InputError(f"--output is {output}, the file of items itself; choose another name, or it would be lost")
     found = _counted(items)
+    _tell_unread(items)
     _tell_unanswered(found)
     if as_json:
         click.echo(json.dumps([_figures(a) for a in found], allow_nan=False))
@@ -71,6 +72,13 @@ def _counted(items: str) -> list[Answer]:
             found += part
             progress.update(task, completed=len(found))
     return found
+
+
+def _tell_unread(items: str) -> None:
+    from reckoner.predict.answer import unread
+
+    if names := unread(items):
+        click.echo(f"not read: {', '.join(names)}; validation/README.md names the columns of items", err=True)
 
 
 def _tell_unanswered(found: list[Answer]) -> None:

@@ -11,6 +11,7 @@ import click
 
 from reckoner.cli._csv import one_format
 from reckoner.cli._design import NUMBERS, WORDS, WORKLOAD, console, design_options, given
+from reckoner.errors import InputError
 
 if TYPE_CHECKING:
     from reckoner.design import Design
@@ -67,6 +68,8 @@ def command(model: str, device: str, **options: Any) -> int:
     design = Design(model=find.model(model), device=find.device(device), serving=serving, draft=draft)
     rent = options["usd_per_hour"]
     if options["provider"] is not None:
+        if rent is not None:
+            raise InputError("--usd-per-hour and --provider each state the rent; give one of them")
         rent = find.rate(device, options["provider"]).usd_per_hour
     found = predict(design, Workload(**given(options, WORKLOAD)), usd_per_hour=rent).require_fit()
     grams = options["grams_per_kwh"]
@@ -134,7 +137,10 @@ def _table(found: Prediction, level: float, carbon: tuple[Any, Any, Any] | None)
     out = console()
     out.print(table)
     if asked["overloaded"]:
-        out.print("requests arrive faster than the full batch serves them; the queue grows without end")
+        out.print(
+            f"requests arrive faster than the full batch ({found.design.serving.batch:g}, -b) serves them; "
+            "the queue grows without end: raise -b or --replicas"
+        )
     out.print(asked["why"], highlight=False)
     for each in found.relief():
         after, before = (show_metric(value, UNITS[each.metric]) for value in (each.after, each.before))

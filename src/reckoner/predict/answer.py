@@ -13,10 +13,11 @@ import numpy as np
 
 from reckoner.errors import InputError
 from reckoner.predict import learned, networks
-from reckoner.predict.rows import KINDS, Column, Rows, build, each_row, kind_of
+from reckoner.predict.rows import KINDS, NUMBERS, TEXTS, Column, Rows, build, each_row, kind_of
 from reckoner.predict.silicon import as_items, is_silicon
 
 _PART = 5_000  # rows answered at once: each takes about 20 kB while it is worked on (seen 2026-11-21)
+_NOTED = ("measured", "run_id", "source", "spec_decode")  # of the schema, and nothing that a prediction may look at
 _FARTHEST = 100.0  # largest logarithm of an answer: far beyond any quantity, far from overflow
 
 
@@ -73,6 +74,15 @@ def answers(path: str | Path, *, revise: Revise | None = None) -> Iterator[list[
         raise InputError(f"{path} holds no rows; give a CSV file with a header and at least one item")
     if not any_asked:
         raise _unasked(str(path), kind)
+
+
+def unread(path: str | Path) -> list[str]:
+    """Columns of a file of items that are not among its schema's and so tell nothing; sorted."""
+    with closing(each_row(path)) as rows:
+        columns = list(next(rows, {}))
+    if is_silicon(columns) or networks.is_networks(columns):
+        return []
+    return sorted(set(columns) - {*NUMBERS, *TEXTS, *_NOTED})
 
 
 def answer_raw(raw: Sequence[Mapping[str, str]], name: str = "items", *, revise: Revise | None = None) -> list[Answer]:
